@@ -1,0 +1,1 @@
+//! Compose files in, normalised project out.

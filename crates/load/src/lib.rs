@@ -1,0 +1,1 @@
+//! Constant HTTP and WebSocket load, counted.

@@ -1,0 +1,9 @@
+//! The nouns of delivery and the pure rules over them.
+//!
+//! Everything here is a value or a function of values. There is no clock, no runtime, no file, no
+//! socket, no randomness and no environment variable in this crate: time and observations come in
+//! as arguments, decisions go out as data.
+
+pub mod id;
+pub mod routing;
+pub mod traffic;

@@ -1,0 +1,1 @@
+//! The data plane: listeners, matching, balancing, health, draining.

@@ -1,0 +1,1 @@
+//! Test only: simulated engine and router, virtual clock, contract suite, tidy checks.

@@ -1,0 +1,3 @@
+//! The binary: arguments, configuration, lifecycle, roles, CLI commands.
+
+fn main() {}

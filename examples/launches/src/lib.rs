@@ -1,0 +1,1 @@
+//! A raffle microsite: the example app of the first story.
