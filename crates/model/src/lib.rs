@@ -4,6 +4,12 @@
 //! socket, no randomness and no environment variable in this crate: time and observations come in
 //! as arguments, decisions go out as data.
 
+mod duration;
 pub mod id;
+pub mod observation;
+pub mod port;
+pub mod release;
+pub mod rollout;
 pub mod routing;
 pub mod traffic;
+pub mod workload;

@@ -1,0 +1,117 @@
+//! What there is, as the engine, the prober and the router report it. Not what should be.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{InstanceId, ReleaseNumber, WorkloadId};
+use crate::routing::RouterReport;
+
+/// Everything that is known of one environment at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Every instance that the engine has, whoever asked for it, ended ones until they are removed.
+    pub instances: Vec<ObservedInstance>,
+    /// The state of each release's artifacts. Absent: nobody asked for them yet.
+    pub artifacts: BTreeMap<ReleaseNumber, ArtifactState>,
+    /// What the prober found, by instance.
+    pub probes: BTreeMap<InstanceId, ProbeRecord>,
+    /// The router's last report; `None` when it does not answer.
+    pub router: Option<RouterReport>,
+}
+
+/// One instance as the engine sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedInstance {
+    /// Its id.
+    pub id: InstanceId,
+    /// What it was started as.
+    pub workload: WorkloadId,
+    /// What it does.
+    pub state: InstanceState,
+}
+
+/// What an instance does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// It was asked for and does not run yet.
+    Starting,
+    /// It runs.
+    Running {
+        /// Where it was told to listen.
+        address: SocketAddr,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It was told to stop and still runs.
+    Stopping,
+    /// It ended. The record stays until the engine is told to remove it.
+    Exited(Exit),
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code; `None` when a signal ended it, or it never started.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Why it never started, where it did not.
+    pub error: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// The last lines that it wrote, newest last.
+    pub log_tail: Vec<String>,
+}
+
+impl Exit {
+    /// Tells whether it ended with exit code 0.
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// Describes the end in a few words.
+    pub fn summary(&self) -> String {
+        match (&self.error, self.code, self.signal) {
+            (Some(error), _, _) => format!("could not start: {error}"),
+            (None, Some(code), _) => format!("exited with code {code}"),
+            (None, None, Some(signal)) => format!("ended by signal {signal}"),
+            (None, None, None) => "ended, nobody saw how".to_owned(),
+        }
+    }
+}
+
+/// The state of what a release needs on the engine before an instance can start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArtifactState {
+    /// It is being made.
+    Building,
+    /// It is there.
+    Ready,
+    /// It cannot be made.
+    Failed {
+        /// Why.
+        reason: String,
+        /// The last lines of the build, newest last.
+        log_tail: Vec<String>,
+    },
+}
+
+/// What the prober found of one instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeRecord {
+    /// Good tries in a row, up to now.
+    pub successes: u32,
+    /// Failed tries in a row, up to now.
+    pub failures: u32,
+    /// Failed tries in a row that fell after the check's start period.
+    pub counted_failures: u32,
+    /// What the last failed try met.
+    pub last_error: Option<String>,
+    /// When the last try ended.
+    pub last_at: Option<Timestamp>,
+}

@@ -1,0 +1,270 @@
+//! The ports: what the platform needs of the world, as traits. Not their implementations, which
+//! are in the engine, router and binary crates, and simulated in testkit.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::duration;
+use crate::id::{
+    Digest, EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName, WorkloadId,
+};
+use crate::observation::{ArtifactState, ObservedInstance, ProbeRecord};
+use crate::routing::{RouteTable, RouterReport};
+use crate::workload::{Command, HealthCheck, SecretValue, WorkloadSpec};
+
+/// Tells the time.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// Returns the present time.
+    fn now(&self) -> Timestamp;
+}
+
+/// What went wrong with a call of a port.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// The request can never work: do not try again.
+    #[error("{0}")]
+    Refused(String),
+    /// It did not work this time.
+    #[error("{attempted}: {reason}")]
+    Failed {
+        /// What was attempted, and on what.
+        attempted: String,
+        /// What was met.
+        reason: String,
+    },
+}
+
+/// What an engine can honour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// The engine's name: `process`, `docker`.
+    pub engine: String,
+    /// Limits of memory and CPU are enforced; the reason when they are not.
+    pub limits: Result<(), String>,
+    /// Instances may run as another user; the reason when they may not.
+    pub users: Result<(), String>,
+}
+
+/// A release's artifacts, to be made once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Artifacts {
+    /// The environment that needs them.
+    pub environment: EnvironmentId,
+    /// The release.
+    pub release: ReleaseNumber,
+    /// The source tree, where the release has one.
+    pub source: Option<Digest>,
+    /// The build steps by service, in start order. Equal ones run once.
+    pub builds: Vec<(ServiceName, Command)>,
+}
+
+/// An instance to start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceStart {
+    /// Its id, written down before the start.
+    pub id: InstanceId,
+    /// What it is a copy of.
+    pub workload: WorkloadId,
+    /// The release whose artifacts it runs.
+    pub release: ReleaseNumber,
+    /// What it is.
+    pub spec: Arc<WorkloadSpec>,
+    /// The port that it must listen on; any free one when absent.
+    pub fixed_port: Option<u16>,
+    /// Where it reaches the other services: `<SERVICE>_HOST`, `_PORT` and `_ADDR` are made of it.
+    pub peers: BTreeMap<ServiceName, SocketAddr>,
+}
+
+/// How an instance is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The signal that asks, by name.
+    pub signal: String,
+    /// How long it may take before it is killed.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+}
+
+/// What an engine has of an environment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EngineObservation {
+    /// Every instance, ended ones until they are removed.
+    pub instances: Vec<ObservedInstance>,
+    /// The state of each release's artifacts.
+    pub artifacts: BTreeMap<ReleaseNumber, ArtifactState>,
+}
+
+/// Which log lines are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogQuery {
+    /// Only these services; all when empty.
+    pub services: Vec<ServiceName>,
+    /// Only this instance, by its number.
+    pub instance: Option<u32>,
+    /// Only the last so many lines of each instance; all when absent.
+    pub tail: Option<usize>,
+    /// Go on with new lines as they are written.
+    pub follow: bool,
+}
+
+/// One line that an instance wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was read.
+    pub at: Timestamp,
+    /// Who wrote it.
+    pub instance: InstanceId,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The text, without its line end; what is not UTF-8 is replaced.
+    pub text: String,
+}
+
+/// Log lines, in the order of their time, as they come.
+#[async_trait]
+pub trait LogLines: Send {
+    /// Returns the next line; `None` at the end, which a followed log does not have. Cancel-safe.
+    async fn next(&mut self) -> Result<Option<LogLine>, PortError>;
+}
+
+/// Where workloads run. A host engine starts single instances: the platform keeps the count, the
+/// health and the traffic. All calls are idempotent by the ids in them, and return without waiting
+/// for their effect, which [`Engine::observe`] shows.
+#[async_trait]
+pub trait Engine: Send + Sync + std::fmt::Debug {
+    /// Returns what it can honour.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Returns everything there, whoever made it.
+    async fn observe(&self, environment: &EnvironmentId) -> Result<EngineObservation, PortError>;
+
+    /// Waits until what [`Engine::observe`] returns for this environment may have changed since the
+    /// last return of this call. May return early. Cancel-safe.
+    async fn changed(&self, environment: &EnvironmentId);
+
+    /// Begins to make a release's artifacts, unless they are there or being made.
+    async fn prepare(&self, artifacts: &Artifacts) -> Result<(), PortError>;
+
+    /// Starts an instance, unless one with its id was ever started and not removed.
+    async fn start(
+        &self,
+        start: &InstanceStart,
+        secrets: &BTreeMap<SecretName, SecretValue>,
+    ) -> Result<(), PortError>;
+
+    /// Asks an instance to stop and kills it after the grace period. Nothing when it does not run.
+    async fn stop(&self, id: &InstanceId, stop: &Stop) -> Result<(), PortError>;
+
+    /// Forgets an instance that ended. Nothing when it is not there; refused while it runs.
+    async fn remove(&self, id: &InstanceId) -> Result<(), PortError>;
+
+    /// Removes the artifacts of all releases of an environment but those named.
+    async fn keep_artifacts(
+        &self,
+        environment: &EnvironmentId,
+        releases: &[ReleaseNumber],
+    ) -> Result<(), PortError>;
+
+    /// Removes everything of an environment, its volumes only when asked. Refused while an
+    /// instance runs.
+    async fn destroy(&self, environment: &EnvironmentId, volumes: Volumes)
+    -> Result<(), PortError>;
+
+    /// Opens the log of an environment.
+    async fn logs(
+        &self,
+        environment: &EnvironmentId,
+        query: &LogQuery,
+    ) -> Result<Box<dyn LogLines>, PortError>;
+}
+
+/// What becomes of an environment's volumes when it is destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Volumes {
+    /// They stay.
+    Keep,
+    /// They are deleted, for ever.
+    Delete,
+}
+
+/// An instance to probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeTarget {
+    /// The instance.
+    pub id: InstanceId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What to try.
+    pub check: HealthCheck,
+    /// Since when it runs.
+    pub since: Timestamp,
+    /// How often: the check's start interval while a verdict is waited for, else its interval.
+    pub interval: Duration,
+}
+
+/// Tries health checks.
+#[async_trait]
+pub trait Prober: Send + Sync + std::fmt::Debug {
+    /// Replaces the set of instances of an environment that are probed. Records of instances that
+    /// stay in the set are kept.
+    fn watch(&self, environment: &EnvironmentId, targets: Vec<ProbeTarget>);
+
+    /// Returns what was found so far.
+    fn records(&self, environment: &EnvironmentId) -> BTreeMap<InstanceId, ProbeRecord>;
+
+    /// Waits until a record of the environment changed from good to bad, from bad to good, or for
+    /// the first time. May return early. Cancel-safe.
+    async fn changed(&self, environment: &EnvironmentId);
+}
+
+/// The data plane.
+#[async_trait]
+pub trait Router: Send + Sync + std::fmt::Debug {
+    /// Replaces the whole table. Returns when it is in force, with the router's report.
+    async fn publish(&self, table: &RouteTable) -> Result<RouterReport, PortError>;
+
+    /// Returns what the router reports now.
+    async fn report(&self) -> Result<RouterReport, PortError>;
+
+    /// Waits until loads, faults or the generation may have changed since the last return of this
+    /// call, a second at most. Returns the report of then. Cancel-safe.
+    async fn changed(&self) -> Result<RouterReport, PortError>;
+}
+
+/// Where uploaded source trees and the engine's files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDirectory(pub PathBuf);
+
+impl DataDirectory {
+    /// Returns where the source tree with this digest is unpacked.
+    pub fn source(&self, digest: &Digest) -> PathBuf {
+        self.0.join("sources").join(digest.as_str())
+    }
+
+    /// Returns where an engine keeps what it has of an environment.
+    pub fn environment(&self, id: &EnvironmentId) -> PathBuf {
+        self.0
+            .join("environments")
+            .join(id.app.as_str())
+            .join(id.name.as_str())
+    }
+
+    /// Returns where an environment's named volume is. It is outside of what a destroy without
+    /// volumes removes.
+    pub fn volume(&self, id: &EnvironmentId, name: &str) -> PathBuf {
+        self.0
+            .join("volumes")
+            .join(id.app.as_str())
+            .join(id.name.as_str())
+            .join(name)
+    }
+}
