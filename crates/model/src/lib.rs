@@ -5,6 +5,7 @@
 //! as arguments, decisions go out as data.
 
 mod duration;
+pub mod event;
 pub mod id;
 pub mod observation;
 pub mod port;
