@@ -1,1 +1,3 @@
 //! Test only: simulated engine and router, virtual clock, contract suite, tidy checks.
+
+pub mod tidy;

@@ -1,0 +1,3 @@
+//! The tests of the tree and of what testkit offers, in one binary.
+
+mod tidy;
