@@ -1,0 +1,236 @@
+//! What is wrong with, or unwise in, a file that a person wrote. Not errors of the program itself.
+//!
+//! A [`Diagnostic`] names the place, says what is wrong and, where it can, what to write instead.
+//! [`Diagnostics`] is the error type of everything that reads files: one or more of them.
+
+mod render;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::source::Span;
+
+pub use self::render::Style;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The file is refused.
+    Error,
+    /// The file is accepted, but is not what it should be.
+    Warning,
+}
+
+/// One thing that is wrong with a file, or unwise in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagnostic {
+    /// A stable name for programs, like `unknown-key`.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong: lowercase, no full stop.
+    pub message: String,
+    /// The file, where there is no span: one that is missing, for example.
+    pub file: Option<PathBuf>,
+    /// The place.
+    pub span: Option<Span>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// Makes an error without a place.
+    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            file: None,
+            span: None,
+            help: None,
+        }
+    }
+
+    /// Makes a warning without a place.
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, message)
+        }
+    }
+
+    /// Says where.
+    #[must_use]
+    pub fn at(mut self, span: &Span) -> Self {
+        self.span = Some(span.clone());
+        self
+    }
+
+    /// Says where, if that is known.
+    #[must_use]
+    pub fn at_maybe(mut self, span: Option<&Span>) -> Self {
+        self.span = span.cloned();
+        self
+    }
+
+    /// Says in which file, where there is no place in it.
+    #[must_use]
+    pub fn in_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.file = Some(file.into());
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Draws it for a person: `file:line:column: error: ...`, the lines concerned with the place
+    /// underlined, and the help.
+    pub fn render(&self, style: Style) -> String {
+        render::render(self, style)
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    /// Writes one line: `file:line:column: error: message`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.span, &self.file) {
+            (Some(span), _) => write!(f, "{span}: ")?,
+            (None, Some(file)) => write!(f, "{}: ", file.display())?,
+            (None, None) => {}
+        }
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {}", self.message)
+    }
+}
+
+/// One or more diagnostics: why a file was refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagnostics {
+    first: Box<Diagnostic>,
+    rest: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// Succeeds when there is none.
+    pub fn check(found: Vec<Diagnostic>) -> Result<(), Self> {
+        let mut found = found.into_iter();
+        match found.next() {
+            None => Ok(()),
+            Some(first) => Err(Self {
+                first: Box::new(first),
+                rest: found.collect(),
+            }),
+        }
+    }
+
+    /// Returns the first.
+    pub fn first(&self) -> &Diagnostic {
+        &self.first
+    }
+
+    /// Goes through all of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        std::iter::once(&*self.first).chain(&self.rest)
+    }
+
+    /// Returns all of them; never empty.
+    pub fn into_vec(self) -> Vec<Diagnostic> {
+        let mut all = vec![*self.first];
+        all.extend(self.rest);
+        all
+    }
+
+    /// Draws all of them for a person, an empty line between two.
+    pub fn render(&self, style: Style) -> String {
+        let drawn: Vec<String> = self.iter().map(|one| one.render(style)).collect();
+        drawn.join("\n\n")
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(first: Diagnostic) -> Self {
+        Self {
+            first: Box::new(first),
+            rest: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, one) in self.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            one.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// Returns the candidate that `word` was probably meant to be.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Position, Source};
+
+    fn example() -> Diagnostic {
+        let source = Source::new("compose.yaml", "services:\n  web:\n    imge: nginx\n");
+        let place = |line, column, offset| Position {
+            line,
+            column,
+            offset,
+        };
+        let span = Span::new(source, place(3, 5, 21), place(3, 9, 25));
+        Diagnostic::error("unknown-key", "unknown key `imge`")
+            .at(&span)
+            .help("did you mean `image`?")
+    }
+
+    #[test]
+    fn one_line_names_file_line_and_column() {
+        assert_eq!(
+            example().to_string(),
+            "compose.yaml:3:5: error: unknown key `imge`"
+        );
+    }
+
+    #[test]
+    fn a_drawing_underlines_the_place_and_gives_the_help() {
+        insta::assert_snapshot!(example().render(Style::Plain), @r"
+        compose.yaml:3:5: error: unknown key `imge`
+          |
+        3 |     imge: nginx
+          |     ^^^^
+          |
+          = help: did you mean `image`?
+        ");
+    }
+
+    #[test]
+    fn the_nearest_word_is_offered_only_when_it_is_near() {
+        let keys = ["image", "init", "ports"];
+        assert_eq!(nearest("imge", keys), Some("image"));
+        assert_eq!(nearest("port", keys), Some("ports"));
+        assert_eq!(nearest("whatever", keys), None);
+    }
+}
