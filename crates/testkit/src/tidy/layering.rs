@@ -143,6 +143,19 @@ impl Graph {
     }
 }
 
+/// Returns the crates that not every other may use: all but compose, model and the binary.
+pub(super) fn restricted() -> impl Iterator<Item = &'static str> {
+    let open = [COMPOSE, MODEL, "towpath"];
+    let names = LAYERS.iter().map(|&(name, _)| name);
+    names.filter(move |name| !open.contains(name))
+}
+
+/// Returns the crates that may use `name`.
+pub(super) fn users_of(name: &str) -> BTreeSet<&'static str> {
+    let users = LAYERS.iter().filter(|(_, used)| used.contains(&name));
+    users.map(|&(user, _)| user).collect()
+}
+
 /// Every crate uses only the crates of the workspace that the table allows.
 pub fn layers(graph: &Graph) -> Vec<Finding> {
     let ours = |name: &String| graph.members.contains_key(name);

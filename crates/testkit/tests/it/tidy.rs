@@ -4,7 +4,7 @@ use std::path::Path;
 
 use towpath_testkit::tidy::layering::{self, Graph};
 use towpath_testkit::tidy::tree::Tree;
-use towpath_testkit::tidy::{Finding, links, report, shape, sleeps};
+use towpath_testkit::tidy::{Finding, deny, links, report, shape, sleeps};
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -40,6 +40,11 @@ fn crates_depend_only_on_what_their_layer_allows() {
     assert_none(layering::doors(&graph));
     assert_none(layering::purity(&graph));
     assert_none(layering::banned(&graph));
+}
+
+#[test]
+fn deny_toml_agrees_with_the_layering_table() {
+    assert_none(deny::deny(&tree()));
 }
 
 #[test]
