@@ -192,6 +192,7 @@ async fn each_request_has_its_number_in_path_and_body() {
 async fn waiting_for_room_is_part_of_the_latency_but_not_of_the_service_time() {
     let server = Server::connections(|_, mut stream| async move {
         use tokio::io::AsyncWriteExt;
+        // sleep: a slow backend, whose slowness is what the test counts.
         tokio::time::sleep(Duration::from_millis(50)).await;
         drop(stream.write_all(answer(200, "", "fine").as_bytes()).await);
     })
