@@ -98,6 +98,8 @@ pub enum ArtifactState {
         reason: String,
         /// The last lines of the build, newest last.
         log_tail: Vec<String>,
+        /// When it was given up.
+        at: Timestamp,
     },
 }
 

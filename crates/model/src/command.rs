@@ -1,0 +1,366 @@
+//! What people ask of an environment: checked here, written into its record, carried out by later
+//! steps.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::deployment::{Deployment, Failure, Kind, Outcome, Pause, PauseReason, Phase};
+use crate::environment::{Environment, Hold, Lifecycle};
+use crate::event::NewEvent;
+use crate::id::{DeploymentNumber, ReleaseNumber, ServiceName};
+use crate::release::Rendering;
+use crate::rollout::{Settings, Strategy};
+use crate::routing::RouteMode;
+
+/// Why a request was not accepted. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No deployment is active or waiting.
+    #[error("no deployment is under way")]
+    NoDeployment,
+    /// The candidate is the stable release already.
+    #[error("deployment {0} has succeeded and only clears away the old release: use rollback")]
+    TooLate(DeploymentNumber),
+    /// It is on its way back already.
+    #[error("deployment {0} is being rolled back already")]
+    RollingBack(DeploymentNumber),
+    /// It is paused already.
+    #[error("deployment {0} is paused already")]
+    AlreadyPaused(DeploymentNumber),
+    /// It is not paused.
+    #[error("deployment {0} is not paused")]
+    NotPaused(DeploymentNumber),
+    /// It failed, and going on would bring out what failed.
+    #[error("deployment {0} failed and cannot go on: abort it or deploy a mended release")]
+    Failed(DeploymentNumber),
+    /// There is no such service in the stable release.
+    #[error("there is no service `{0}` to scale")]
+    NoService(ServiceName),
+    /// There are never two instances of it.
+    #[error("service `{0}` has a volume of its own: there is never more than one instance of it")]
+    Stateful(ServiceName),
+    /// It runs to its end.
+    #[error("service `{0}` is a release job and is not scaled")]
+    Job(ServiceName),
+    /// Automatic deployment is on hold.
+    #[error("automatic deployment is on hold: {0}")]
+    OnHold(String),
+    /// Nothing was ever deployed.
+    #[error("nothing was ever deployed here")]
+    NothingDeployed,
+    /// The environment is not held.
+    #[error("automatic deployment is not on hold")]
+    NotOnHold,
+}
+
+/// A deployment that is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Why.
+    pub kind: Kind,
+    /// The release to bring out.
+    pub release: ReleaseNumber,
+    /// What it renders to here.
+    pub rendering: Arc<Rendering>,
+    /// Other settings than the rendering's own.
+    pub settings: Option<Settings>,
+    /// Where each service is to be reached by the others; kept for ever once given.
+    pub peers: BTreeMap<ServiceName, SocketAddr>,
+    /// Who asks.
+    pub actor: String,
+    /// Whether nobody in particular asks (a push, a schedule): refused while on hold.
+    pub automatic: bool,
+}
+
+/// What a request changed, to be written down with the record.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Change {
+    /// What to add to the audit trail.
+    pub events: Vec<NewEvent>,
+    /// Deployments that ended by it.
+    pub finished: Vec<Deployment>,
+}
+
+impl Change {
+    fn event(&mut self, at: Timestamp, actor: &str, what: &str, subject: String, reason: Option<String>) {
+        self.events.push(NewEvent {
+            at,
+            actor: actor.to_owned(),
+            what: what.to_owned(),
+            subject,
+            from: None,
+            to: None,
+            reason,
+        });
+    }
+
+    fn finish(&mut self, mut deployment: Deployment, outcome: Outcome, at: Timestamp) {
+        deployment.phase = Phase::Ended(outcome);
+        deployment.paused = None;
+        deployment.finished_at = Some(at);
+        self.finished.push(deployment);
+    }
+}
+
+impl Environment {
+    fn deployment_subject(&self, number: DeploymentNumber) -> String {
+        format!("{}/{number}", self.id)
+    }
+
+    /// Asks for a deployment. It waits while another is active; one that waited already is
+    /// superseded. A rollback takes the place of an active deployment at once.
+    pub fn request(&mut self, request: Request, at: Timestamp) -> Result<(DeploymentNumber, Change), Refusal> {
+        if let Some(hold) = self.hold.as_ref().filter(|_| request.automatic) {
+            return Err(Refusal::OnHold(hold.reason.clone()));
+        }
+        let mut change = Change::default();
+        self.supersede_waiting(&mut change, &request.actor, at);
+        if request.kind == Kind::Rollback {
+            self.cut_short(&mut change, &request, at);
+        }
+        let number = DeploymentNumber(self.next_deployment);
+        self.next_deployment += 1;
+        let Request { kind, release, rendering, settings, peers, actor, .. } = request;
+        let subject = self.deployment_subject(number);
+        change.event(at, &actor, "deployment.requested", subject, Some(format!("release {release}")));
+        let settings = settings.unwrap_or_else(|| rendering.settings.clone());
+        self.waiting = Some(Deployment {
+            number,
+            kind,
+            release,
+            from: self.stable,
+            actor,
+            settings: if kind == Kind::Rollback { all_at_once(settings) } else { settings },
+            requested_at: at,
+            started_at: None,
+            shifted_at: None,
+            finished_at: None,
+            phase: Phase::Queued,
+            progress_at: at,
+            paused: None,
+            failure: None,
+            jobs: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            last_failure: None,
+            baseline: None,
+        });
+        self.renderings.insert(release, rendering);
+        for (service, address) in peers {
+            self.peers.entry(service).or_insert(address);
+        }
+        self.lifecycle = Lifecycle::Up;
+        Ok((number, change))
+    }
+
+    fn supersede_waiting(&mut self, change: &mut Change, actor: &str, at: Timestamp) {
+        let Some(waiting) = self.waiting.take() else { return };
+        let subject = self.deployment_subject(waiting.number);
+        let reason = Some("a newer deployment was asked for".to_owned());
+        change.event(at, actor, "deployment.superseded", subject, reason);
+        change.finish(waiting, Outcome::Superseded, at);
+    }
+
+    /// Ends the active deployment where it is, for a rollback to take over. What has traffic keeps
+    /// it until the rollback moved it.
+    fn cut_short(&mut self, change: &mut Change, request: &Request, at: Timestamp) {
+        let Some(mut active) = self.deployment.take() else { return };
+        let reason = format!("rollback to release {} was asked for", request.release);
+        let subject = self.deployment_subject(active.number);
+        if active.phase == Phase::Draining {
+            change.event(at, &request.actor, "deployment.ended", subject, Some(reason));
+            return change.finish(active, Outcome::Succeeded, at);
+        }
+        active.failure.get_or_insert(Failure {
+            reason: reason.clone(),
+            service: None,
+            log_tail: Vec::new(),
+            aborted: true,
+            at,
+        });
+        change.event(at, &request.actor, "deployment.aborted", subject, Some(reason));
+        change.finish(active, Outcome::Aborted, at);
+    }
+
+    /// Stops the active deployment, or the waiting one, and goes back to the stable release.
+    pub fn abort(&mut self, actor: &str, at: Timestamp) -> Result<(DeploymentNumber, Change), Refusal> {
+        let mut change = Change::default();
+        let reason = format!("aborted by {actor}");
+        let Some(active) = &mut self.deployment else {
+            let waiting = self.waiting.take().ok_or(Refusal::NoDeployment)?;
+            let number = waiting.number;
+            let subject = self.deployment_subject(number);
+            change.event(at, actor, "deployment.aborted", subject, Some(reason));
+            change.finish(waiting, Outcome::Aborted, at);
+            return Ok((number, change));
+        };
+        let number = active.number;
+        if active.phase == Phase::Draining {
+            return Err(Refusal::TooLate(number));
+        }
+        if active.is_rolling_back() {
+            return Err(Refusal::RollingBack(number));
+        }
+        active.failure = Some(Failure {
+            reason: reason.clone(),
+            service: None,
+            log_tail: Vec::new(),
+            aborted: true,
+            at,
+        });
+        active.paused = None;
+        active.phase = Phase::Restoring;
+        active.progress_at = at;
+        let subject = self.deployment_subject(number);
+        change.event(at, actor, "deployment.aborting", subject, Some(reason));
+        Ok((number, change))
+    }
+
+    /// Keeps the active deployment where it is. A candidate that fails is rolled back all the same.
+    pub fn pause(&mut self, actor: &str, at: Timestamp) -> Result<(DeploymentNumber, Change), Refusal> {
+        let active = self.deployment.as_mut().ok_or(Refusal::NoDeployment)?;
+        let number = active.number;
+        if active.phase == Phase::Draining {
+            return Err(Refusal::TooLate(number));
+        }
+        if active.is_rolling_back() {
+            return Err(Refusal::RollingBack(number));
+        }
+        if active.paused.is_some() {
+            return Err(Refusal::AlreadyPaused(number));
+        }
+        let detail = format!("paused by {actor}");
+        active.paused = Some(Pause { reason: PauseReason::Manual, since: at, detail: detail.clone() });
+        let mut change = Change::default();
+        let subject = self.deployment_subject(number);
+        change.event(at, actor, "deployment.paused", subject, Some(detail));
+        Ok((number, change))
+    }
+
+    /// Lets a paused deployment go on. After a canary step that asks for a person, or a verdict
+    /// that did not come, it goes on with the next step.
+    pub fn resume(&mut self, actor: &str, at: Timestamp) -> Result<(DeploymentNumber, Change), Refusal> {
+        let active = self.deployment.as_mut().ok_or(Refusal::NoDeployment)?;
+        let number = active.number;
+        let pause = active.paused.as_ref().ok_or(Refusal::NotPaused(number))?;
+        match pause.reason {
+            PauseReason::Failed => return Err(Refusal::Failed(number)),
+            PauseReason::Step | PauseReason::Inconclusive => {
+                if let Phase::Soaking { stage, .. } = active.phase {
+                    active.phase = Phase::Provisioning { stage: stage + 1 };
+                }
+            }
+            PauseReason::Manual => {
+                if let Phase::Soaking { since, .. } | Phase::Baking { since } = &mut active.phase {
+                    *since = at;
+                }
+            }
+        }
+        active.paused = None;
+        active.progress_at = at;
+        let mut change = Change::default();
+        let subject = self.deployment_subject(number);
+        change.event(at, actor, "deployment.resumed", subject, None);
+        Ok((number, change))
+    }
+
+    /// Changes how many instances a service has, in this release and those after it.
+    pub fn rescale(
+        &mut self,
+        service: &ServiceName,
+        count: u32,
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let release = self.stable.or(self.deployment.as_ref().map(|active| active.release));
+        let release = release.ok_or(Refusal::NothingDeployed)?;
+        let rendered =
+            self.service(release, service).ok_or_else(|| Refusal::NoService(service.clone()))?;
+        if rendered.is_job() {
+            return Err(Refusal::Job(service.clone()));
+        }
+        if rendered.is_stateful() && count > 1 {
+            return Err(Refusal::Stateful(service.clone()));
+        }
+        let before = self.wanted(rendered);
+        self.scale.insert(service.clone(), count);
+        Ok(Change {
+            events: vec![NewEvent {
+                at,
+                actor: actor.to_owned(),
+                what: "service.scaled".to_owned(),
+                subject: format!("{}/{service}", self.id),
+                from: Some(before.to_string()),
+                to: Some(count.to_string()),
+                reason: None,
+            }],
+            finished: Vec::new(),
+        })
+    }
+
+    /// Stops everything. Volumes and releases stay; a later deployment brings it up again.
+    pub fn take_down(&mut self, actor: &str, at: Timestamp) -> Change {
+        let mut change = Change::default();
+        self.supersede_waiting(&mut change, actor, at);
+        if let Some(mut active) = self.deployment.take() {
+            active.failure.get_or_insert(Failure {
+                reason: format!("the environment was taken down by {actor}"),
+                service: None,
+                log_tail: Vec::new(),
+                aborted: true,
+                at,
+            });
+            change.finish(active, Outcome::Aborted, at);
+        }
+        self.lifecycle = Lifecycle::Down;
+        self.shares.clear();
+        change.event(at, actor, "environment.down", self.id.to_string(), None);
+        change
+    }
+
+    /// Holds automatic deployment.
+    pub fn put_on_hold(&mut self, reason: String, actor: &str, at: Timestamp) -> Change {
+        let mut change = Change::default();
+        change.event(at, actor, "environment.held", self.id.to_string(), Some(reason.clone()));
+        self.hold = Some(Hold { reason, since: at });
+        change
+    }
+
+    /// Lets automatic deployment go on.
+    pub fn release_hold(&mut self, actor: &str, at: Timestamp) -> Result<Change, Refusal> {
+        self.hold.take().ok_or(Refusal::NotOnHold)?;
+        let mut change = Change::default();
+        change.event(at, actor, "environment.released", self.id.to_string(), None);
+        Ok(change)
+    }
+
+    /// Tells the router to serve, hold or refuse all requests of the environment.
+    pub fn set_traffic(&mut self, mode: RouteMode, actor: &str, at: Timestamp) -> Change {
+        let word = match mode {
+            RouteMode::Serving => "serving",
+            RouteMode::Paused { .. } => "paused",
+            RouteMode::Maintenance { .. } => "maintenance",
+        };
+        let mut change = Change::default();
+        change.event(at, actor, "traffic.changed", self.id.to_string(), Some(word.to_owned()));
+        self.traffic = mode;
+        change
+    }
+
+    /// Returns the release that a rollback without a target goes to: the stable one while a
+    /// candidate is being brought out, else the one before it.
+    pub fn rollback_target(&self) -> Option<ReleaseNumber> {
+        let active = self.deployment.as_ref().filter(|active| active.phase != Phase::Draining);
+        match active {
+            Some(active) => self.stable.filter(|stable| *stable != active.release),
+            None => self.history.iter().rev().find(|release| Some(**release) != self.stable).copied(),
+        }
+    }
+}
+
+/// A rollback brings the whole release up beside the present one and moves all traffic at once.
+fn all_at_once(settings: Settings) -> Settings {
+    Settings { strategy: Strategy::BlueGreen, ..settings }
+}

@@ -1,0 +1,274 @@
+//! One step of an environment: the present record and what is observed go in, the next record and
+//! what is to be done come out. The record is written down before anything is done, and all that
+//! is done is idempotent, so a crash at any line is harmless.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::{Deployment, Phase};
+use crate::environment::Environment;
+use crate::event::NewEvent;
+use crate::id::{InstanceId, ServiceName};
+use crate::instance::{self, Health, after};
+use crate::observation::{InstanceState, Observation};
+use crate::port::{Artifacts, InstanceStart, ProbeTarget, Stop};
+use crate::{advance, reconcile};
+
+/// The most rounds of one step. Each round moves a deployment by at least one phase, of which
+/// there are fewer than this, so the limit only bounds a bug.
+const MOST_ROUNDS: usize = 64;
+
+/// Who is named as the actor of what happens by itself.
+pub const SYSTEM: &str = "towpath";
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Make a release's artifacts.
+    Prepare(Artifacts),
+    /// Tell the router [`Environment::published`].
+    Publish,
+    /// Start an instance.
+    Start(InstanceStart),
+    /// Stop an instance.
+    Stop {
+        /// Which.
+        id: InstanceId,
+        /// How.
+        stop: Stop,
+    },
+    /// Forget an instance that ended.
+    Remove(InstanceId),
+}
+
+/// The outcome of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The record to write down.
+    pub environment: Environment,
+    /// What to do when it is written down.
+    pub actions: Vec<Action>,
+    /// What to add to the audit trail, with the record.
+    pub events: Vec<NewEvent>,
+    /// Deployments that ended in this step and are no longer in the record.
+    pub finished: Vec<Deployment>,
+    /// When the next step is due, though nothing should be observed before.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Moves an environment by one step.
+pub fn step(environment: &Environment, observation: &Observation, now: Timestamp) -> Step {
+    let mut turn = Turn::new(environment.clone(), observation, now);
+    reconcile::absorb(&mut turn);
+    for _ in 0..MOST_ROUNDS {
+        let moved = advance::advance(&mut turn);
+        let placed = reconcile::place(&mut turn);
+        let routed = turn.environment.refresh_routes();
+        let drained = reconcile::drain(&mut turn);
+        if !(moved || placed || routed || drained) {
+            break;
+        }
+    }
+    turn.environment.forget_unused();
+    let wake_at = wake_at(&turn.environment, now);
+    Step {
+        actions: actions(&turn.environment, observation),
+        environment: turn.environment,
+        events: turn.events,
+        finished: turn.finished,
+        wake_at,
+    }
+}
+
+/// A step in the making.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) environment: Environment,
+    pub(crate) observation: &'a Observation,
+    pub(crate) now: Timestamp,
+    pub(crate) events: Vec<NewEvent>,
+    pub(crate) finished: Vec<Deployment>,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(environment: Environment, observation: &'a Observation, now: Timestamp) -> Self {
+        Self { environment, observation, now, events: Vec::new(), finished: Vec::new() }
+    }
+
+    /// Adds a line to the audit trail.
+    pub(crate) fn event(&mut self, what: &str, subject: String, reason: Option<String>) {
+        self.transition(what, subject, [None, None], reason);
+    }
+
+    /// Adds a line with what was before and what is now.
+    pub(crate) fn transition(
+        &mut self,
+        what: &str,
+        subject: String,
+        [from, to]: [Option<String>; 2],
+        reason: Option<String>,
+    ) {
+        self.events.push(NewEvent {
+            at: self.now,
+            actor: SYSTEM.to_owned(),
+            what: what.to_owned(),
+            subject,
+            from,
+            to,
+            reason,
+        });
+    }
+}
+
+impl Environment {
+    fn forget_unused(&mut self) {
+        let in_play = self.releases_in_play();
+        self.renderings.retain(|release, _| in_play.contains(release));
+        let rendered: Vec<_> = self
+            .renderings
+            .values()
+            .flat_map(|rendering| rendering.services.values().map(|service| &service.workload))
+            .collect();
+        self.backoff.retain(|workload, _| rendered.contains(&workload));
+        self.completed.retain(|workload| rendered.contains(&workload));
+    }
+
+    /// Returns what is to be probed now.
+    pub fn probe_targets(&self) -> Vec<ProbeTarget> {
+        let running = self.instances.values().filter(|instance| instance.job.is_none());
+        running
+            .filter_map(|one| {
+                let instance::Phase::Running { address, since } = one.phase else { return None };
+                let service = self.service(one.release, &one.workload.service)?;
+                let check = service.spec.health.clone();
+                let interval = if one.health == Health::Healthy {
+                    check.interval
+                } else {
+                    check.start_interval
+                };
+                Some(ProbeTarget { id: self.instance_id(one), address, check, since, interval })
+            })
+            .collect()
+    }
+}
+
+fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> {
+    let observed: BTreeMap<&InstanceId, &InstanceState> =
+        observation.instances.iter().map(|one| (&one.id, &one.state)).collect();
+    let mut actions: Vec<Action> = prepare(environment).into_iter().collect();
+    if !environment.is_acknowledged(observation) {
+        actions.push(Action::Publish);
+    }
+    for one in environment.instances.values() {
+        let id = environment.instance_id(one);
+        let state = observed.get(&id).copied();
+        match one.phase {
+            instance::Phase::Pending { .. } if state.is_none() => {
+                actions.extend(start(environment, one).map(Action::Start));
+            }
+            instance::Phase::Stopping { .. }
+                if !matches!(state, None | Some(InstanceState::Exited(_))) =>
+            {
+                actions.push(Action::Stop { stop: stop(environment, one), id });
+            }
+            instance::Phase::Pending { .. }
+            | instance::Phase::Running { .. }
+            | instance::Phase::Draining { .. }
+            | instance::Phase::Stopping { .. } => {}
+        }
+    }
+    actions.extend(left_overs(environment, observation));
+    actions
+}
+
+fn prepare(environment: &Environment) -> Option<Action> {
+    let deployment = environment.deployment.as_ref()?;
+    if deployment.phase != Phase::Preparing {
+        return None;
+    }
+    let rendering = environment.renderings.get(&deployment.release)?;
+    let services = rendering.start_order().into_iter().filter_map(|name| {
+        let service = rendering.services.get(name)?;
+        Some((name, &service.spec))
+    });
+    let specs: Vec<_> = services.collect();
+    Some(Action::Prepare(Artifacts {
+        environment: environment.id.clone(),
+        release: deployment.release,
+        source: specs.iter().find_map(|(_, spec)| spec.source.clone()),
+        builds: specs
+            .iter()
+            .filter_map(|(name, spec)| Some(((*name).clone(), spec.build.clone()?)))
+            .collect(),
+    }))
+}
+
+fn start(environment: &Environment, one: &instance::Instance) -> Option<InstanceStart> {
+    let service = environment.service(one.release, &one.workload.service)?;
+    let own = environment.peers.get(&service.spec.service);
+    Some(InstanceStart {
+        id: environment.instance_id(one),
+        workload: one.workload.clone(),
+        release: one.release,
+        spec: Arc::clone(&service.spec),
+        fixed_port: own.filter(|_| service.is_stateful()).map(std::net::SocketAddr::port),
+        peers: environment.peers.clone(),
+    })
+}
+
+/// Returns how an instance is to be stopped. One whose rendering is gone is stopped by Compose's
+/// defaults.
+fn stop(environment: &Environment, one: &instance::Instance) -> Stop {
+    let name: &ServiceName = &one.workload.service;
+    environment.service(one.release, name).map_or_else(default_stop, |service| Stop {
+        signal: service.spec.stop_signal.clone(),
+        grace: service.spec.stop_grace,
+    })
+}
+
+fn default_stop() -> Stop {
+    Stop { signal: "SIGTERM".to_owned(), grace: Duration::from_secs(10) }
+}
+
+/// What the engine has and the record does not: ended instances are forgotten, others stopped.
+/// They carry the environment's own ids, so nothing foreign is touched.
+fn left_overs(environment: &Environment, observation: &Observation) -> Vec<Action> {
+    let known = |id: &InstanceId| {
+        environment
+            .instances
+            .get(&id.number)
+            .is_some_and(|one| one.workload.service == id.service)
+    };
+    let unknown = observation.instances.iter().filter(|one| !known(&one.id));
+    unknown
+        .map(|one| match one.state {
+            InstanceState::Exited(_) => Action::Remove(one.id.clone()),
+            InstanceState::Starting | InstanceState::Running { .. } | InstanceState::Stopping => {
+                Action::Stop { id: one.id.clone(), stop: default_stop() }
+            }
+        })
+        .collect()
+}
+
+/// Returns the next moment at which time alone changes something.
+fn wake_at(environment: &Environment, now: Timestamp) -> Option<Timestamp> {
+    let deployment = environment.deployment.as_ref();
+    let moments = deployment
+        .map(advance::deadlines)
+        .into_iter()
+        .flatten()
+        .chain(environment.backoff.values().map(|backoff| backoff.until))
+        .chain(environment.instances.values().flat_map(|one| match one.phase {
+            instance::Phase::Draining { since, .. } => {
+                let (requests, upgraded) = reconcile::drain_times(environment, one);
+                vec![after(since, requests), after(since, upgraded)]
+            }
+            _ => Vec::new(),
+        }));
+    moments.filter(|moment| *moment > now).min()
+}
