@@ -29,7 +29,11 @@ pub enum Verdict {
 }
 
 /// Judges what the candidate and the stable side were counted with in the same time.
-pub fn judge(analysis: &Analysis, candidate: &TrafficCounters, stable: &TrafficCounters) -> Verdict {
+pub fn judge(
+    analysis: &Analysis,
+    candidate: &TrafficCounters,
+    stable: &TrafficCounters,
+) -> Verdict {
     let requests = candidate.requests();
     if requests < analysis.min_requests.max(1) {
         return Verdict::NoData { requests };
@@ -59,9 +63,13 @@ fn slow(
     }
     let enough = stable.latency.count() >= analysis.min_requests.max(1);
     let stable_p99 = stable.latency.quantile(0.99).filter(|_| enough)?;
-    let limit = stable_p99.mul_f64(analysis.max_p99_ratio.max(1.0)).max(stable_p99 + P99_MARGIN);
+    let limit = stable_p99
+        .mul_f64(analysis.max_p99_ratio.max(1.0))
+        .max(stable_p99 + P99_MARGIN);
     (p99 > limit).then(|| {
-        format!("p99 is {p99:.0?} beside {stable_p99:.0?} of the stable release (allowed {limit:.0?})")
+        format!(
+            "p99 is {p99:.0?} beside {stable_p99:.0?} of the stable release (allowed {limit:.0?})"
+        )
     })
 }
 
@@ -71,14 +79,20 @@ fn slow(
     reason = "counts of requests within one step are far below 2 to the power of 53"
 )]
 fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 /// Adds up the counters of each workload over all of its routes.
 pub fn counters(report: &RouterReport) -> BTreeMap<WorkloadId, TrafficCounters> {
     let mut sums: BTreeMap<WorkloadId, TrafficCounters> = BTreeMap::new();
     for traffic in &report.traffic {
-        sums.entry(traffic.workload.clone()).or_default().merge(&traffic.counters);
+        sums.entry(traffic.workload.clone())
+            .or_default()
+            .merge(&traffic.counters);
     }
     sums
 }
@@ -103,7 +117,10 @@ mod tests {
     use super::*;
 
     fn counted(good: u64, bad: u64, latency_ms: u64) -> TrafficCounters {
-        let mut counters = TrafficCounters { classes: [0, good, 0, 0, bad], ..Default::default() };
+        let mut counters = TrafficCounters {
+            classes: [0, good, 0, 0, bad],
+            ..Default::default()
+        };
         for _ in 0..good + bad {
             counters.latency.record(Duration::from_millis(latency_ms));
         }
@@ -112,19 +129,31 @@ mod tests {
 
     #[test]
     fn no_data_is_not_a_pass() {
-        let verdict = judge(&Analysis::default(), &counted(0, 0, 1), &counted(1000, 0, 1));
+        let verdict = judge(
+            &Analysis::default(),
+            &counted(0, 0, 1),
+            &counted(1000, 0, 1),
+        );
         assert_eq!(verdict, Verdict::NoData { requests: 0 });
     }
 
     #[test]
     fn more_errors_than_allowed_fail() {
-        let verdict = judge(&Analysis::default(), &counted(95, 5, 1), &counted(1000, 0, 1));
+        let verdict = judge(
+            &Analysis::default(),
+            &counted(95, 5, 1),
+            &counted(1000, 0, 1),
+        );
         assert!(matches!(verdict, Verdict::Failed(reason) if reason.starts_with("5 of 100")));
     }
 
     #[test]
     fn errors_that_stable_has_too_do_not_fail() {
-        let verdict = judge(&Analysis::default(), &counted(95, 5, 1), &counted(900, 100, 1));
+        let verdict = judge(
+            &Analysis::default(),
+            &counted(95, 5, 1),
+            &counted(900, 100, 1),
+        );
         assert_eq!(verdict, Verdict::Pass);
     }
 
@@ -132,7 +161,13 @@ mod tests {
     fn much_slower_than_stable_fails_and_a_little_slower_does_not() {
         let analysis = Analysis::default();
         let stable = counted(1000, 0, 10);
-        assert!(matches!(judge(&analysis, &counted(100, 0, 500), &stable), Verdict::Failed(_)));
-        assert_eq!(judge(&analysis, &counted(100, 0, 60), &stable), Verdict::Pass);
+        assert!(matches!(
+            judge(&analysis, &counted(100, 0, 500), &stable),
+            Verdict::Failed(_)
+        ));
+        assert_eq!(
+            judge(&analysis, &counted(100, 0, 60), &stable),
+            Verdict::Pass
+        );
     }
 }

@@ -85,7 +85,14 @@ pub struct Change {
 }
 
 impl Change {
-    fn event(&mut self, at: Timestamp, actor: &str, what: &str, subject: String, reason: Option<String>) {
+    fn event(
+        &mut self,
+        at: Timestamp,
+        actor: &str,
+        what: &str,
+        subject: String,
+        reason: Option<String>,
+    ) {
         self.events.push(NewEvent {
             at,
             actor: actor.to_owned(),
@@ -112,7 +119,11 @@ impl Environment {
 
     /// Asks for a deployment. It waits while another is active; one that waited already is
     /// superseded. A rollback takes the place of an active deployment at once.
-    pub fn request(&mut self, request: Request, at: Timestamp) -> Result<(DeploymentNumber, Change), Refusal> {
+    pub fn request(
+        &mut self,
+        request: Request,
+        at: Timestamp,
+    ) -> Result<(DeploymentNumber, Change), Refusal> {
         if let Some(hold) = self.hold.as_ref().filter(|_| request.automatic) {
             return Err(Refusal::OnHold(hold.reason.clone()));
         }
@@ -123,9 +134,23 @@ impl Environment {
         }
         let number = DeploymentNumber(self.next_deployment);
         self.next_deployment += 1;
-        let Request { kind, release, rendering, settings, peers, actor, .. } = request;
+        let Request {
+            kind,
+            release,
+            rendering,
+            settings,
+            peers,
+            actor,
+            ..
+        } = request;
         let subject = self.deployment_subject(number);
-        change.event(at, &actor, "deployment.requested", subject, Some(format!("release {release}")));
+        change.event(
+            at,
+            &actor,
+            "deployment.requested",
+            subject,
+            Some(format!("release {release}")),
+        );
         let settings = settings.unwrap_or_else(|| rendering.settings.clone());
         self.waiting = Some(Deployment {
             number,
@@ -133,7 +158,11 @@ impl Environment {
             release,
             from: self.stable,
             actor,
-            settings: if kind == Kind::Rollback { all_at_once(settings) } else { settings },
+            settings: if kind == Kind::Rollback {
+                all_at_once(settings)
+            } else {
+                settings
+            },
             requested_at: at,
             started_at: None,
             shifted_at: None,
@@ -156,7 +185,9 @@ impl Environment {
     }
 
     fn supersede_waiting(&mut self, change: &mut Change, actor: &str, at: Timestamp) {
-        let Some(waiting) = self.waiting.take() else { return };
+        let Some(waiting) = self.waiting.take() else {
+            return;
+        };
         let subject = self.deployment_subject(waiting.number);
         let reason = Some("a newer deployment was asked for".to_owned());
         change.event(at, actor, "deployment.superseded", subject, reason);
@@ -166,11 +197,19 @@ impl Environment {
     /// Ends the active deployment where it is, for a rollback to take over. What has traffic keeps
     /// it until the rollback moved it.
     fn cut_short(&mut self, change: &mut Change, request: &Request, at: Timestamp) {
-        let Some(mut active) = self.deployment.take() else { return };
+        let Some(mut active) = self.deployment.take() else {
+            return;
+        };
         let reason = format!("rollback to release {} was asked for", request.release);
         let subject = self.deployment_subject(active.number);
         if active.phase == Phase::Draining {
-            change.event(at, &request.actor, "deployment.ended", subject, Some(reason));
+            change.event(
+                at,
+                &request.actor,
+                "deployment.ended",
+                subject,
+                Some(reason),
+            );
             return change.finish(active, Outcome::Succeeded, at);
         }
         active.failure.get_or_insert(Failure {
@@ -180,12 +219,22 @@ impl Environment {
             aborted: true,
             at,
         });
-        change.event(at, &request.actor, "deployment.aborted", subject, Some(reason));
+        change.event(
+            at,
+            &request.actor,
+            "deployment.aborted",
+            subject,
+            Some(reason),
+        );
         change.finish(active, Outcome::Aborted, at);
     }
 
     /// Stops the active deployment, or the waiting one, and goes back to the stable release.
-    pub fn abort(&mut self, actor: &str, at: Timestamp) -> Result<(DeploymentNumber, Change), Refusal> {
+    pub fn abort(
+        &mut self,
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<(DeploymentNumber, Change), Refusal> {
         let mut change = Change::default();
         let reason = format!("aborted by {actor}");
         let Some(active) = &mut self.deployment else {
@@ -219,7 +268,11 @@ impl Environment {
     }
 
     /// Keeps the active deployment where it is. A candidate that fails is rolled back all the same.
-    pub fn pause(&mut self, actor: &str, at: Timestamp) -> Result<(DeploymentNumber, Change), Refusal> {
+    pub fn pause(
+        &mut self,
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<(DeploymentNumber, Change), Refusal> {
         let active = self.deployment.as_mut().ok_or(Refusal::NoDeployment)?;
         let number = active.number;
         if active.phase == Phase::Draining {
@@ -232,7 +285,11 @@ impl Environment {
             return Err(Refusal::AlreadyPaused(number));
         }
         let detail = format!("paused by {actor}");
-        active.paused = Some(Pause { reason: PauseReason::Manual, since: at, detail: detail.clone() });
+        active.paused = Some(Pause {
+            reason: PauseReason::Manual,
+            since: at,
+            detail: detail.clone(),
+        });
         let mut change = Change::default();
         let subject = self.deployment_subject(number);
         change.event(at, actor, "deployment.paused", subject, Some(detail));
@@ -241,7 +298,11 @@ impl Environment {
 
     /// Lets a paused deployment go on. After a canary step that asks for a person, or a verdict
     /// that did not come, it goes on with the next step.
-    pub fn resume(&mut self, actor: &str, at: Timestamp) -> Result<(DeploymentNumber, Change), Refusal> {
+    pub fn resume(
+        &mut self,
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<(DeploymentNumber, Change), Refusal> {
         let active = self.deployment.as_mut().ok_or(Refusal::NoDeployment)?;
         let number = active.number;
         let pause = active.paused.as_ref().ok_or(Refusal::NotPaused(number))?;
@@ -274,10 +335,13 @@ impl Environment {
         actor: &str,
         at: Timestamp,
     ) -> Result<Change, Refusal> {
-        let release = self.stable.or(self.deployment.as_ref().map(|active| active.release));
+        let release = self
+            .stable
+            .or(self.deployment.as_ref().map(|active| active.release));
         let release = release.ok_or(Refusal::NothingDeployed)?;
-        let rendered =
-            self.service(release, service).ok_or_else(|| Refusal::NoService(service.clone()))?;
+        let rendered = self
+            .service(release, service)
+            .ok_or_else(|| Refusal::NoService(service.clone()))?;
         if rendered.is_job() {
             return Err(Refusal::Job(service.clone()));
         }
@@ -323,7 +387,13 @@ impl Environment {
     /// Holds automatic deployment.
     pub fn put_on_hold(&mut self, reason: String, actor: &str, at: Timestamp) -> Change {
         let mut change = Change::default();
-        change.event(at, actor, "environment.held", self.id.to_string(), Some(reason.clone()));
+        change.event(
+            at,
+            actor,
+            "environment.held",
+            self.id.to_string(),
+            Some(reason.clone()),
+        );
         self.hold = Some(Hold { reason, since: at });
         change
     }
@@ -344,7 +414,13 @@ impl Environment {
             RouteMode::Maintenance { .. } => "maintenance",
         };
         let mut change = Change::default();
-        change.event(at, actor, "traffic.changed", self.id.to_string(), Some(word.to_owned()));
+        change.event(
+            at,
+            actor,
+            "traffic.changed",
+            self.id.to_string(),
+            Some(word.to_owned()),
+        );
         self.traffic = mode;
         change
     }
@@ -352,15 +428,26 @@ impl Environment {
     /// Returns the release that a rollback without a target goes to: the stable one while a
     /// candidate is being brought out, else the one before it.
     pub fn rollback_target(&self) -> Option<ReleaseNumber> {
-        let active = self.deployment.as_ref().filter(|active| active.phase != Phase::Draining);
+        let active = self
+            .deployment
+            .as_ref()
+            .filter(|active| active.phase != Phase::Draining);
         match active {
             Some(active) => self.stable.filter(|stable| *stable != active.release),
-            None => self.history.iter().rev().find(|release| Some(**release) != self.stable).copied(),
+            None => self
+                .history
+                .iter()
+                .rev()
+                .find(|release| Some(**release) != self.stable)
+                .copied(),
         }
     }
 }
 
 /// A rollback brings the whole release up beside the present one and moves all traffic at once.
 fn all_at_once(settings: Settings) -> Settings {
-    Settings { strategy: Strategy::BlueGreen, ..settings }
+    Settings {
+        strategy: Strategy::BlueGreen,
+        ..settings
+    }
 }

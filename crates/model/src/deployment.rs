@@ -61,7 +61,11 @@ impl Deployment {
             Phase::Queued => State::Queued,
             Phase::Preparing => State::Preparing,
             Phase::Vacating | Phase::Provisioning { .. } => {
-                if self.jobs.values().any(|job| matches!(job, JobState::Running { .. })) {
+                if self
+                    .jobs
+                    .values()
+                    .any(|job| matches!(job, JobState::Running { .. }))
+                {
                     State::Preparing
                 } else {
                     State::Provisioning
@@ -84,7 +88,10 @@ impl Deployment {
 
     /// Tells whether the deployment is on its way back.
     pub fn is_rolling_back(&self) -> bool {
-        matches!(self.phase, Phase::Restoring | Phase::Reverting | Phase::Discarding)
+        matches!(
+            self.phase,
+            Phase::Restoring | Phase::Reverting | Phase::Discarding
+        )
     }
 
     /// Returns how it ended, when it did.

@@ -59,22 +59,50 @@ fn batch(settings: &Settings) -> u32 {
 pub fn allocate(settings: &Settings, stage: usize, stages: usize, wanted: u32) -> Allocation {
     let last = stage + 1 >= stages;
     match settings.strategy {
-        Strategy::BlueGreen => {
-            Allocation { candidate: wanted, stable: wanted, weight: FULL_WEIGHT }
-        }
-        Strategy::Recreate => Allocation { candidate: wanted, stable: 0, weight: FULL_WEIGHT },
+        Strategy::BlueGreen => Allocation {
+            candidate: wanted,
+            stable: wanted,
+            weight: FULL_WEIGHT,
+        },
+        Strategy::Recreate => Allocation {
+            candidate: wanted,
+            stable: 0,
+            weight: FULL_WEIGHT,
+        },
         Strategy::Canary => {
-            let step = settings.steps.get(stage).map_or(FULL_WEIGHT, |step| step.weight);
-            let weight = if last { FULL_WEIGHT } else { step.min(FULL_WEIGHT) };
-            Allocation { candidate: share_of(wanted, weight), stable: wanted, weight }
+            let step = settings
+                .steps
+                .get(stage)
+                .map_or(FULL_WEIGHT, |step| step.weight);
+            let weight = if last {
+                FULL_WEIGHT
+            } else {
+                step.min(FULL_WEIGHT)
+            };
+            Allocation {
+                candidate: share_of(wanted, weight),
+                stable: wanted,
+                weight,
+            }
         }
         Strategy::Rolling => {
             let number = u32::try_from(stage).unwrap_or(u32::MAX).saturating_add(1);
             let replaced = batch(settings).saturating_mul(number).min(wanted);
             let candidate = if last { wanted } else { replaced };
-            let surge = if settings.unavailable == 0 { settings.surge.max(1) } else { settings.surge };
-            let stable = wanted.saturating_add(surge).saturating_sub(candidate).min(wanted);
-            Allocation { candidate, stable, weight: weight_of(candidate, wanted) }
+            let surge = if settings.unavailable == 0 {
+                settings.surge.max(1)
+            } else {
+                settings.surge
+            };
+            let stable = wanted
+                .saturating_add(surge)
+                .saturating_sub(candidate)
+                .min(wanted);
+            Allocation {
+                candidate,
+                stable,
+                weight: weight_of(candidate, wanted),
+            }
         }
     }
 }
@@ -83,8 +111,12 @@ pub fn allocate(settings: &Settings, stage: usize, stages: usize, wanted: u32) -
 /// rounding of the weight itself (2 of 3 instances carry 6 667, not 3).
 pub fn share_of(wanted: u32, weight: u32) -> u32 {
     let product = u64::from(wanted) * u64::from(weight);
-    let exact = product.saturating_sub(u64::from(wanted)).div_ceil(u64::from(FULL_WEIGHT));
-    u32::try_from(exact).unwrap_or(u32::MAX).max(u32::from(weight > 0 && wanted > 0))
+    let exact = product
+        .saturating_sub(u64::from(wanted))
+        .div_ceil(u64::from(FULL_WEIGHT));
+    u32::try_from(exact)
+        .unwrap_or(u32::MAX)
+        .max(u32::from(weight > 0 && wanted > 0))
 }
 
 fn weight_of(candidate: u32, wanted: u32) -> u32 {
@@ -113,7 +145,10 @@ pub fn desired(environment: &Environment) -> Desired {
 }
 
 fn service_names(environment: &Environment) -> BTreeSet<ServiceName> {
-    let renderings = environment.stable_rendering().into_iter().chain(environment.candidate_rendering());
+    let renderings = environment
+        .stable_rendering()
+        .into_iter()
+        .chain(environment.candidate_rendering());
     renderings
         .flat_map(|rendering| rendering.services.keys().cloned())
         .chain(environment.shares.keys().cloned())
@@ -144,14 +179,23 @@ fn view<'a>(
     name: &ServiceName,
 ) -> Option<View<'a>> {
     let release = release?;
-    let service = environment.service(release, name).filter(|service| !service.is_job())?;
-    Some(View { release, service, wanted: environment.wanted(service) })
+    let service = environment
+        .service(release, name)
+        .filter(|service| !service.is_job())?;
+    Some(View {
+        release,
+        service,
+        wanted: environment.wanted(service),
+    })
 }
 
 fn planned_sides(environment: &Environment, name: &ServiceName) -> Vec<Side> {
     let stable = view(environment, environment.stable, name);
     let Some(deployment) = &environment.deployment else {
-        return stable.map(|stable| stable.side(stable.wanted)).into_iter().collect();
+        return stable
+            .map(|stable| stable.side(stable.wanted))
+            .into_iter()
+            .collect();
     };
     let candidate = view(environment, Some(deployment.release), name);
     match (stable, candidate) {
@@ -182,7 +226,10 @@ fn changed(
         .into_iter()
         .flatten()
         .any(|view| view.service.is_stateful());
-    let wanted = candidate.as_ref().or(stable.as_ref()).map_or(0, |view| view.wanted);
+    let wanted = candidate
+        .as_ref()
+        .or(stable.as_ref())
+        .map_or(0, |view| view.wanted);
     let (candidate_count, stable_count) = if stateful && candidate.is_some() {
         stateful_counts(deployment)
     } else {
@@ -190,11 +237,20 @@ fn changed(
     };
     let stable_count = match (&stable, &candidate) {
         // A service that the candidate does not have goes when the old release goes.
-        (Some(_), None) => if matches!(deployment.phase, Phase::Draining) { 0 } else { wanted },
+        (Some(_), None) => {
+            if matches!(deployment.phase, Phase::Draining) {
+                0
+            } else {
+                wanted
+            }
+        }
         _ => stable_count,
     };
     let rolling_back = deployment.is_rolling_back();
-    let candidate = candidate.map(|view| Side { may_start: !rolling_back, ..view.side(candidate_count) });
+    let candidate = candidate.map(|view| Side {
+        may_start: !rolling_back,
+        ..view.side(candidate_count)
+    });
     let stable = stable.map(|view| view.side(stable_count.min(view.wanted)));
     candidate.into_iter().chain(stable).collect()
 }
@@ -222,9 +278,11 @@ fn stateful_counts(deployment: &Deployment) -> (u32, u32) {
 fn counts(deployment: &Deployment, environment: &Environment, wanted: u32) -> (u32, u32) {
     let stages = environment.stages(deployment);
     match deployment.phase {
-        Phase::Queued | Phase::Preparing | Phase::Ended(_) => (0, wanted),
+        Phase::Queued | Phase::Preparing | Phase::Discarding | Phase::Ended(_) => (0, wanted),
         Phase::Vacating => (0, 0),
-        Phase::Provisioning { stage } | Phase::Shifting { stage } | Phase::Soaking { stage, .. } => {
+        Phase::Provisioning { stage }
+        | Phase::Shifting { stage }
+        | Phase::Soaking { stage, .. } => {
             let allocation = allocate(&deployment.settings, stage, stages, wanted);
             (allocation.candidate, allocation.stable)
         }
@@ -235,7 +293,6 @@ fn counts(deployment: &Deployment, environment: &Environment, wanted: u32) -> (u
         Phase::Draining => (wanted, 0),
         // The candidate goes on with what it has until the stable release has all the traffic.
         Phase::Restoring | Phase::Reverting => (wanted, wanted),
-        Phase::Discarding => (0, wanted),
     }
 }
 
@@ -244,7 +301,9 @@ fn counts(deployment: &Deployment, environment: &Environment, wanted: u32) -> (u
 /// exactly, so it is left alone.
 fn carry_serving(environment: &Environment, name: &ServiceName, sides: &mut Vec<Side>) {
     for share in environment.shares.get(name).into_iter().flatten() {
-        let Some(service) = environment.service(share.release, name) else { continue };
+        let Some(service) = environment.service(share.release, name) else {
+            continue;
+        };
         if share.weight == 0 || service.is_stateful() {
             continue;
         }
@@ -253,7 +312,10 @@ fn carry_serving(environment: &Environment, name: &ServiceName, sides: &mut Vec<
             .stable
             .and_then(|stable| environment.service(stable, name))
             .is_some_and(|stable| stable.workload == share.workload);
-        match sides.iter_mut().find(|side| side.workload == share.workload) {
+        match sides
+            .iter_mut()
+            .find(|side| side.workload == share.workload)
+        {
             Some(_) if is_stable => {}
             Some(side) => side.count = side.count.max(share_of(wanted, share.weight).min(wanted)),
             None => sides.push(Side {
@@ -286,7 +348,10 @@ mod tests {
     use super::*;
 
     fn settings(strategy: Strategy) -> Settings {
-        Settings { strategy, ..Settings::default() }
+        Settings {
+            strategy,
+            ..Settings::default()
+        }
     }
 
     #[test]
@@ -296,8 +361,14 @@ mod tests {
             let stages = stage_count(&settings, wanted);
             for stage in 0..stages {
                 let at = allocate(&settings, stage, stages, wanted);
-                assert!(at.candidate + at.stable <= wanted + 1, "{wanted} {stage} {at:?}");
-                assert!(at.candidate + at.stable >= wanted, "{wanted} {stage} {at:?}");
+                assert!(
+                    at.candidate + at.stable <= wanted + 1,
+                    "{wanted} {stage} {at:?}"
+                );
+                assert!(
+                    at.candidate + at.stable >= wanted,
+                    "{wanted} {stage} {at:?}"
+                );
             }
             let last = allocate(&settings, stages - 1, stages, wanted);
             assert_eq!((last.candidate, last.weight), (wanted, FULL_WEIGHT));
@@ -314,7 +385,12 @@ mod tests {
             .collect();
         assert_eq!(
             counts,
-            [(1, 10, 500), (3, 10, 2_500), (5, 10, 5_000), (10, 10, FULL_WEIGHT)]
+            [
+                (1, 10, 500),
+                (3, 10, 2_500),
+                (5, 10, 5_000),
+                (10, 10, FULL_WEIGHT)
+            ]
         );
     }
 

@@ -118,7 +118,10 @@ impl Environment {
         if service.is_stateful() {
             return service.replicas.min(1);
         }
-        self.scale.get(&service.spec.service).copied().unwrap_or(service.replicas)
+        self.scale
+            .get(&service.spec.service)
+            .copied()
+            .unwrap_or(service.replicas)
     }
 
     /// Returns the instances of a workload that nobody told to go.
@@ -130,7 +133,10 @@ impl Environment {
 
     /// Returns how many instances of a workload requests may be given to.
     pub fn serving(&self, workload: &WorkloadId) -> u32 {
-        let count = self.live(workload).filter(|instance| instance.is_serving()).count();
+        let count = self
+            .live(workload)
+            .filter(|instance| instance.is_serving())
+            .count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 

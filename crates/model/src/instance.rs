@@ -131,14 +131,21 @@ impl Backoff {
     #[must_use]
     pub fn after_failure(before: Option<&Self>, reason: String, now: Timestamp) -> Self {
         let recent = before.filter(|backoff| elapsed(backoff.last, now) < Self::FORGIVE_AFTER);
-        let failures = recent.map_or(0, |backoff| backoff.failures).saturating_add(1);
+        let failures = recent
+            .map_or(0, |backoff| backoff.failures)
+            .saturating_add(1);
         let delay = match failures {
             1 => Duration::ZERO,
             more => Self::FIRST_DELAY
                 .saturating_mul(2_u32.saturating_pow(more - 2))
                 .min(Self::LONGEST_DELAY),
         };
-        Self { failures, until: after(now, delay), last: now, reason }
+        Self {
+            failures,
+            until: after(now, delay),
+            last: now,
+            reason,
+        }
     }
 
     /// Tells whether the workload is in a crash loop.
@@ -176,7 +183,9 @@ mod tests {
         }
         assert_eq!(
             delays,
-            [0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000]
+            [
+                0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000
+            ]
         );
     }
 
@@ -190,10 +199,16 @@ mod tests {
     #[test]
     fn a_single_failed_try_does_not_make_a_healthy_instance_unhealthy() {
         let check = HealthCheck::default();
-        let failed = |counted_failures| ProbeRecord { counted_failures, ..ProbeRecord::default() };
+        let failed = |counted_failures| ProbeRecord {
+            counted_failures,
+            ..ProbeRecord::default()
+        };
         assert_eq!(Health::Healthy.after(&failed(2), &check), Health::Healthy);
         assert_eq!(Health::Healthy.after(&failed(3), &check), Health::Unhealthy);
-        let good = ProbeRecord { successes: 1, ..ProbeRecord::default() };
+        let good = ProbeRecord {
+            successes: 1,
+            ..ProbeRecord::default()
+        };
         assert_eq!(Health::Unhealthy.after(&good, &check), Health::Healthy);
     }
 }

@@ -4,13 +4,23 @@
 //! socket, no randomness and no environment variable in this crate: time and observations come in
 //! as arguments, decisions go out as data.
 
+mod advance;
+pub mod analysis;
+pub mod command;
+pub mod deployment;
+pub mod desired;
 mod duration;
+pub mod environment;
 pub mod event;
 pub mod id;
+pub mod instance;
 pub mod observation;
 pub mod port;
+mod reconcile;
 pub mod release;
 pub mod rollout;
+pub mod routes;
 pub mod routing;
+pub mod step;
 pub mod traffic;
 pub mod workload;

@@ -17,21 +17,31 @@ use crate::step::Turn;
 pub(crate) fn absorb(turn: &mut Turn<'_>) {
     let numbers: Vec<u32> = turn.environment.instances.keys().copied().collect();
     for number in numbers {
-        let Some(one) = turn.environment.instances.get(&number).cloned() else { continue };
+        let Some(one) = turn.environment.instances.get(&number).cloned() else {
+            continue;
+        };
         let id = turn.environment.instance_id(&one);
-        let observed = turn.observation.instances.iter().find(|observed| observed.id == id);
+        let observed = turn
+            .observation
+            .instances
+            .iter()
+            .find(|observed| observed.id == id);
         match (&one.phase, observed.map(|observed| &observed.state)) {
             (_, Some(InstanceState::Exited(exit))) => ended(turn, &one, exit),
             (Phase::Pending { .. }, Some(InstanceState::Running { address, since })) => {
-                set_phase(turn, number, Phase::Running { address: *address, since: *since });
+                set_phase(
+                    turn,
+                    number,
+                    Phase::Running {
+                        address: *address,
+                        since: *since,
+                    },
+                );
                 turn.event("instance.started", id.to_string(), None);
                 probe(turn, number);
             }
             (Phase::Running { .. }, None) => ended(turn, &one, &disappeared(turn)),
-            (Phase::Stopping { .. }, None) => {
-                turn.environment.instances.remove(&number);
-            }
-            (Phase::Draining { .. }, None) => {
+            (Phase::Stopping { .. } | Phase::Draining { .. }, None) => {
                 turn.environment.instances.remove(&number);
             }
             (Phase::Running { .. }, Some(_)) => probe(turn, number),
@@ -58,16 +68,25 @@ fn set_phase(turn: &mut Turn<'_>, number: u32, phase: Phase) {
 
 /// Takes in what the prober found of a running instance.
 fn probe(turn: &mut Turn<'_>, number: u32) {
-    let Some(one) = turn.environment.instances.get(&number).cloned() else { return };
+    let Some(one) = turn.environment.instances.get(&number).cloned() else {
+        return;
+    };
     let id = turn.environment.instance_id(&one);
-    let Some(record) = turn.observation.probes.get(&id) else { return };
-    let Some(service) = turn.environment.service(one.release, &one.workload.service) else { return };
+    let Some(record) = turn.observation.probes.get(&id) else {
+        return;
+    };
+    let Some(service) = turn.environment.service(one.release, &one.workload.service) else {
+        return;
+    };
     let health = one.health.after(record, &service.spec.health);
     if health == one.health {
         return;
     }
     let stateful = service.is_stateful();
-    let reason = record.last_error.clone().filter(|_| health == Health::Unhealthy);
+    let reason = record
+        .last_error
+        .clone()
+        .filter(|_| health == Health::Unhealthy);
     if let Some(one) = turn.environment.instances.get_mut(&number) {
         one.health = health;
     }
@@ -81,7 +100,12 @@ fn probe(turn: &mut Turn<'_>, number: u32) {
         progress(turn);
     } else if !stateful {
         let met = reason.unwrap_or_else(|| "no answer".to_owned());
-        count_failure(turn, &one, &format!("health check failed: {met}"), Vec::new());
+        count_failure(
+            turn,
+            &one,
+            &format!("health check failed: {met}"),
+            Vec::new(),
+        );
         retire(turn, number);
     }
 }
@@ -155,7 +179,11 @@ fn count_failure(turn: &mut Turn<'_>, one: &Instance, reason: &str, log_tail: Ve
     turn.environment.backoff.insert(workload.clone(), backoff);
     if looping {
         let id = turn.environment.instance_id(one);
-        turn.event("instance.crash_looping", id.to_string(), Some(reason.to_owned()));
+        turn.event(
+            "instance.crash_looping",
+            id.to_string(),
+            Some(reason.to_owned()),
+        );
     }
     let stable = turn.environment.stable;
     let is_stable = stable
@@ -204,7 +232,10 @@ fn in_start_order(environment: &Environment, mut sides: Vec<Side>) -> Vec<Side> 
     let position = |side: &Side| {
         let rendering = environment.renderings.get(&side.release);
         rendering.and_then(|rendering| {
-            rendering.start_order().iter().position(|name| **name == side.workload.service)
+            rendering
+                .start_order()
+                .iter()
+                .position(|name| **name == side.workload.service)
         })
     };
     sides.sort_by_key(|side| (position(side), side.workload.clone()));
@@ -238,18 +269,26 @@ fn may_start(turn: &Turn<'_>, side: &Side) -> bool {
     let Some(service) = environment.service(side.release, &side.workload.service) else {
         return false;
     };
-    let waits = environment.backoff.get(&side.workload).is_some_and(|backoff| backoff.until > turn.now);
-    let first = environment.serving(&side.workload) == 0;
-    side.may_start
-        && !waits
-        && !environment.completed.contains(&side.workload)
-        && (!first || dependencies_are_met(environment, side.release, service))
-        && !(service.is_stateful() && is_occupied(environment, &side.workload.service))
+    let waits = environment
+        .backoff
+        .get(&side.workload)
+        .is_some_and(|backoff| backoff.until > turn.now);
+    let occupied = service.is_stateful() && is_occupied(environment, &side.workload.service);
+    let completed = environment.completed.contains(&side.workload);
+    if !side.may_start || waits || occupied || completed {
+        return false;
+    }
+    // One that joins others which serve found its dependencies met when they started.
+    environment.serving(&side.workload) > 0
+        || dependencies_are_met(environment, side.release, service)
 }
 
 /// Tells whether any instance of the service is there, whatever its release and its phase.
 fn is_occupied(environment: &Environment, service: &ServiceName) -> bool {
-    environment.instances.values().any(|one| &one.workload.service == service)
+    environment
+        .instances
+        .values()
+        .any(|one| &one.workload.service == service)
 }
 
 /// Tells whether what a service waits for is so (Compose's `depends_on` conditions).
@@ -259,7 +298,9 @@ fn dependencies_are_met(
     service: &RenderedService,
 ) -> bool {
     service.depends_on.iter().all(|(name, condition)| {
-        let Some(dependency) = environment.service(release, name) else { return true };
+        let Some(dependency) = environment.service(release, name) else {
+            return true;
+        };
         let workload = &dependency.workload;
         match condition {
             Condition::Started => environment.live(workload).any(Instance::is_running),
@@ -305,31 +346,56 @@ fn decide_on(
 /// built, in [`drain`].
 fn retire(turn: &mut Turn<'_>, number: u32) {
     let now = turn.now;
-    set_phase(turn, number, Phase::Draining { since: now, generation: 0 });
+    set_phase(
+        turn,
+        number,
+        Phase::Draining {
+            since: now,
+            generation: 0,
+        },
+    );
 }
 
 fn start_jobs(turn: &mut Turn<'_>) {
-    let Some(deployment) = &turn.environment.deployment else { return };
+    let Some(deployment) = &turn.environment.deployment else {
+        return;
+    };
     let provisioning = matches!(deployment.phase, Rollout::Provisioning { .. });
     let down = turn.environment.lifecycle == Lifecycle::Down;
     if !provisioning || deployment.kind == Kind::Rollback || down || deployment.paused.is_some() {
         return;
     }
     let (release, number) = (deployment.release, deployment.number);
-    let Some(rendering) = turn.environment.renderings.get(&release).cloned() else { return };
+    let Some(rendering) = turn.environment.renderings.get(&release).cloned() else {
+        return;
+    };
     for name in rendering.start_order() {
-        let Some(service) = rendering.services.get(name).filter(|service| service.is_job()) else {
+        let Some(service) = rendering
+            .services
+            .get(name)
+            .filter(|service| service.is_job())
+        else {
             continue;
         };
-        let begun = turn.environment.deployment.as_ref().is_some_and(|one| one.jobs.contains_key(name));
+        let begun = turn
+            .environment
+            .deployment
+            .as_ref()
+            .is_some_and(|one| one.jobs.contains_key(name));
         if begun || !dependencies_are_met(&turn.environment, release, service) {
             continue;
         }
         let instance = decide_on(turn, &service.workload, release, Some(number));
         if let Some(deployment) = &mut turn.environment.deployment {
-            deployment.jobs.insert(name.clone(), JobState::Running { instance });
+            deployment
+                .jobs
+                .insert(name.clone(), JobState::Running { instance });
         }
-        turn.event("job.started", format!("{}/{name}-{instance}", turn.environment.id), None);
+        turn.event(
+            "job.started",
+            format!("{}/{name}-{instance}", turn.environment.id),
+            None,
+        );
     }
 }
 
@@ -361,10 +427,21 @@ pub(crate) fn drain(turn: &mut Turn<'_>) -> bool {
     let mut decided = false;
     let numbers: Vec<u32> = turn.environment.instances.keys().copied().collect();
     for number in numbers {
-        let Some(one) = turn.environment.instances.get(&number).cloned() else { continue };
-        let Phase::Draining { since, generation } = one.phase else { continue };
+        let Some(one) = turn.environment.instances.get(&number).cloned() else {
+            continue;
+        };
+        let Phase::Draining { since, generation } = one.phase else {
+            continue;
+        };
         if generation == 0 && present > 0 {
-            set_phase(turn, number, Phase::Draining { since, generation: present });
+            set_phase(
+                turn,
+                number,
+                Phase::Draining {
+                    since,
+                    generation: present,
+                },
+            );
             decided = true;
         } else if is_drained(turn, &one, generation) {
             set_phase(turn, number, Phase::Stopping { since: turn.now });
@@ -382,12 +459,16 @@ fn is_drained(turn: &Turn<'_>, one: &Instance, generation: u64) -> bool {
     if one.job.is_some() || !listens || environment.published.generation == 0 {
         return true;
     }
-    let Phase::Draining { since, .. } = one.phase else { return false };
+    let Phase::Draining { since, .. } = one.phase else {
+        return false;
+    };
     if !environment.has_acknowledged(turn.observation, generation) {
         return false;
     }
     let id = environment.instance_id(one);
-    let Some(report) = &turn.observation.router else { return false };
+    let Some(report) = &turn.observation.router else {
+        return false;
+    };
     let waited = elapsed(since, turn.now);
     let (requests, upgraded) = drain_times(environment, one);
     report.load(&id).is_none_or(|load| {

@@ -23,8 +23,12 @@ pub fn build(environment: &Environment) -> Vec<PublishedRoute> {
     }
     let mut routes = Vec::new();
     for (name, shares) in &environment.shares {
-        let Some(release) = owner(environment, name) else { continue };
-        let Some(service) = environment.service(release, name) else { continue };
+        let Some(release) = owner(environment, name) else {
+            continue;
+        };
+        let Some(service) = environment.service(release, name) else {
+            continue;
+        };
         if service.internal.is_none() || shares.is_empty() {
             continue;
         }
@@ -36,7 +40,10 @@ pub fn build(environment: &Environment) -> Vec<PublishedRoute> {
 /// Returns the release whose ports and domains the service has: the one with the most traffic.
 fn owner(environment: &Environment, name: &ServiceName) -> Option<ReleaseNumber> {
     let shares = environment.shares.get(name)?;
-    shares.iter().max_by_key(|share| share.weight).map(|share| share.release)
+    shares
+        .iter()
+        .max_by_key(|share| share.weight)
+        .map(|share| share.release)
 }
 
 fn service_routes(
@@ -56,9 +63,16 @@ fn service_routes(
         policy: service.policy.clone(),
     };
     let external = service.routes.iter().map(|spec| PublishedRoute {
-        listen: SocketAddr::new(spec.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), spec.port),
+        listen: SocketAddr::new(
+            spec.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            spec.port,
+        ),
         protocol: spec.protocol,
-        route: route(format!("{name}:{}", spec.port), spec.hosts.clone(), spec.path_prefix.clone()),
+        route: route(
+            format!("{name}:{}", spec.port),
+            spec.hosts.clone(),
+            spec.path_prefix.clone(),
+        ),
     });
     // A stateful service's only instance listens on the service's address itself.
     let internal = (!service.is_stateful())
@@ -78,11 +92,14 @@ fn targets(environment: &Environment, name: &ServiceName) -> Vec<Target> {
     shares
         .iter()
         .map(|share| {
-            let serving = environment.live(&share.workload).filter(|one| one.is_serving());
+            let serving = environment
+                .live(&share.workload)
+                .filter(|one| one.is_serving());
             let backends = serving.filter_map(|one| match one.phase {
-                instance::Phase::Running { address, .. } => {
-                    Some(Backend { instance: environment.instance_id(one), address })
-                }
+                instance::Phase::Running { address, .. } => Some(Backend {
+                    instance: environment.instance_id(one),
+                    address,
+                }),
                 _ => None,
             });
             Target {
@@ -112,15 +129,17 @@ fn shield(environment: &Environment, name: &ServiceName) -> Option<Shield> {
     };
     let candidate = &environment.service(deployment.release, name)?.workload;
     let stable = &environment.service(environment.stable?, name)?.workload;
-    (verdict_is_out && candidate != stable)
-        .then(|| Shield { candidate: candidate.clone(), stable: stable.clone() })
+    (verdict_is_out && candidate != stable).then(|| Shield {
+        candidate: candidate.clone(),
+        stable: stable.clone(),
+    })
 }
 
 fn mode(environment: &Environment, name: &ServiceName) -> RouteMode {
     match &environment.deployment {
-        Some(deployment) if is_recreated(environment, deployment, name) => {
-            RouteMode::Paused { max_wait_ms: RECREATE_HOLD_MS }
-        }
+        Some(deployment) if is_recreated(environment, deployment, name) => RouteMode::Paused {
+            max_wait_ms: RECREATE_HOLD_MS,
+        },
         _ => environment.traffic.clone(),
     }
 }
@@ -138,10 +157,16 @@ fn is_recreated(environment: &Environment, deployment: &Deployment, name: &Servi
         | Phase::Discarding
         | Phase::Ended(_) => false,
     };
-    let workload = |release| environment.service(release, name).map(|service| &service.workload);
+    let workload = |release| {
+        environment
+            .service(release, name)
+            .map(|service| &service.workload)
+    };
     between
         && deployment.settings.strategy == Strategy::Recreate
-        && environment.stable.is_some_and(|stable| workload(stable) != workload(deployment.release))
+        && environment
+            .stable
+            .is_some_and(|stable| workload(stable) != workload(deployment.release))
 }
 
 impl Environment {
@@ -173,6 +198,10 @@ impl Environment {
 
     /// Returns every socket that the environment's routes listen on.
     pub fn listens_on(&self) -> BTreeSet<SocketAddr> {
-        self.published.routes.iter().map(|route| route.listen).collect()
+        self.published
+            .routes
+            .iter()
+            .map(|route| route.listen)
+            .collect()
     }
 }

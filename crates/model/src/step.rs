@@ -96,8 +96,18 @@ pub(crate) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(environment: Environment, observation: &'a Observation, now: Timestamp) -> Self {
-        Self { environment, observation, now, events: Vec::new(), finished: Vec::new() }
+    pub(crate) fn new(
+        environment: Environment,
+        observation: &'a Observation,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            environment,
+            observation,
+            now,
+            events: Vec::new(),
+            finished: Vec::new(),
+        }
     }
 
     /// Adds a line to the audit trail.
@@ -128,22 +138,30 @@ impl<'a> Turn<'a> {
 impl Environment {
     fn forget_unused(&mut self) {
         let in_play = self.releases_in_play();
-        self.renderings.retain(|release, _| in_play.contains(release));
+        self.renderings
+            .retain(|release, _| in_play.contains(release));
         let rendered: Vec<_> = self
             .renderings
             .values()
             .flat_map(|rendering| rendering.services.values().map(|service| &service.workload))
             .collect();
-        self.backoff.retain(|workload, _| rendered.contains(&workload));
-        self.completed.retain(|workload| rendered.contains(&workload));
+        self.backoff
+            .retain(|workload, _| rendered.contains(&workload));
+        self.completed
+            .retain(|workload| rendered.contains(&workload));
     }
 
     /// Returns what is to be probed now.
     pub fn probe_targets(&self) -> Vec<ProbeTarget> {
-        let running = self.instances.values().filter(|instance| instance.job.is_none());
+        let running = self
+            .instances
+            .values()
+            .filter(|instance| instance.job.is_none());
         running
             .filter_map(|one| {
-                let instance::Phase::Running { address, since } = one.phase else { return None };
+                let instance::Phase::Running { address, since } = one.phase else {
+                    return None;
+                };
                 let service = self.service(one.release, &one.workload.service)?;
                 let check = service.spec.health.clone();
                 let interval = if one.health == Health::Healthy {
@@ -151,15 +169,24 @@ impl Environment {
                 } else {
                     check.start_interval
                 };
-                Some(ProbeTarget { id: self.instance_id(one), address, check, since, interval })
+                Some(ProbeTarget {
+                    id: self.instance_id(one),
+                    address,
+                    check,
+                    since,
+                    interval,
+                })
             })
             .collect()
     }
 }
 
 fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> {
-    let observed: BTreeMap<&InstanceId, &InstanceState> =
-        observation.instances.iter().map(|one| (&one.id, &one.state)).collect();
+    let observed: BTreeMap<&InstanceId, &InstanceState> = observation
+        .instances
+        .iter()
+        .map(|one| (&one.id, &one.state))
+        .collect();
     let mut actions: Vec<Action> = prepare(environment).into_iter().collect();
     if !environment.is_acknowledged(observation) {
         actions.push(Action::Publish);
@@ -174,7 +201,10 @@ fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> 
             instance::Phase::Stopping { .. }
                 if !matches!(state, None | Some(InstanceState::Exited(_))) =>
             {
-                actions.push(Action::Stop { stop: stop(environment, one), id });
+                actions.push(Action::Stop {
+                    stop: stop(environment, one),
+                    id,
+                });
             }
             instance::Phase::Pending { .. }
             | instance::Phase::Running { .. }
@@ -216,7 +246,9 @@ fn start(environment: &Environment, one: &instance::Instance) -> Option<Instance
         workload: one.workload.clone(),
         release: one.release,
         spec: Arc::clone(&service.spec),
-        fixed_port: own.filter(|_| service.is_stateful()).map(std::net::SocketAddr::port),
+        fixed_port: own
+            .filter(|_| service.is_stateful())
+            .map(std::net::SocketAddr::port),
         peers: environment.peers.clone(),
     })
 }
@@ -225,14 +257,19 @@ fn start(environment: &Environment, one: &instance::Instance) -> Option<Instance
 /// defaults.
 fn stop(environment: &Environment, one: &instance::Instance) -> Stop {
     let name: &ServiceName = &one.workload.service;
-    environment.service(one.release, name).map_or_else(default_stop, |service| Stop {
-        signal: service.spec.stop_signal.clone(),
-        grace: service.spec.stop_grace,
-    })
+    environment
+        .service(one.release, name)
+        .map_or_else(default_stop, |service| Stop {
+            signal: service.spec.stop_signal.clone(),
+            grace: service.spec.stop_grace,
+        })
 }
 
 fn default_stop() -> Stop {
-    Stop { signal: "SIGTERM".to_owned(), grace: Duration::from_secs(10) }
+    Stop {
+        signal: "SIGTERM".to_owned(),
+        grace: Duration::from_secs(10),
+    }
 }
 
 /// What the engine has and the record does not: ended instances are forgotten, others stopped.
@@ -249,7 +286,10 @@ fn left_overs(environment: &Environment, observation: &Observation) -> Vec<Actio
         .map(|one| match one.state {
             InstanceState::Exited(_) => Action::Remove(one.id.clone()),
             InstanceState::Starting | InstanceState::Running { .. } | InstanceState::Stopping => {
-                Action::Stop { id: one.id.clone(), stop: default_stop() }
+                Action::Stop {
+                    id: one.id.clone(),
+                    stop: default_stop(),
+                }
             }
         })
         .collect()
@@ -263,12 +303,17 @@ fn wake_at(environment: &Environment, now: Timestamp) -> Option<Timestamp> {
         .into_iter()
         .flatten()
         .chain(environment.backoff.values().map(|backoff| backoff.until))
-        .chain(environment.instances.values().flat_map(|one| match one.phase {
-            instance::Phase::Draining { since, .. } => {
-                let (requests, upgraded) = reconcile::drain_times(environment, one);
-                vec![after(since, requests), after(since, upgraded)]
-            }
-            _ => Vec::new(),
-        }));
+        .chain(
+            environment
+                .instances
+                .values()
+                .flat_map(|one| match one.phase {
+                    instance::Phase::Draining { since, .. } => {
+                        let (requests, upgraded) = reconcile::drain_times(environment, one);
+                        vec![after(since, requests), after(since, upgraded)]
+                    }
+                    _ => Vec::new(),
+                }),
+        );
     moments.filter(|moment| *moment > now).min()
 }

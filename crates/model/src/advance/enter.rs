@@ -1,0 +1,304 @@
+//! What a move of a deployment changes: its record, the shares of traffic, the stable release. Not
+//! when it moves.
+
+use super::allocation;
+use crate::analysis;
+use crate::deployment::{Baseline, Deployment, Failure, Kind, Outcome, Pause, PauseReason, Phase};
+use crate::environment::{Environment, Hold, Share};
+use crate::id::{ReleaseNumber, ServiceName};
+use crate::release::{RenderedService, Role};
+use crate::routing::FULL_WEIGHT;
+use crate::step::Turn;
+
+/// Enters a phase: the shares of traffic that belong to it are set.
+pub(super) fn enter(turn: &mut Turn<'_>, phase: Phase) -> bool {
+    let now = turn.now;
+    let Some(before) = turn.environment.deployment.clone() else {
+        return false;
+    };
+    match &phase {
+        Phase::Provisioning { stage: 0 } => hand_over_stateful(turn, before.release),
+        Phase::Shifting { stage } => set_shares(turn, &before, *stage),
+        Phase::Reverting => set_stable_shares(turn),
+        Phase::Restoring => {
+            if let Some(stable) = turn.environment.stable {
+                hand_over_stateful(turn, stable);
+            }
+        }
+        Phase::Draining => become_stable(turn, &before),
+        Phase::Queued
+        | Phase::Preparing
+        | Phase::Vacating
+        | Phase::Provisioning { .. }
+        | Phase::Soaking { .. }
+        | Phase::Baking { .. }
+        | Phase::Discarding
+        | Phase::Ended(_) => {}
+    }
+    let confirmed = matches!(before.phase, Phase::Shifting { .. });
+    let complete = matches!(phase, Phase::Baking { .. } | Phase::Draining);
+    let baseline = confirmed.then(|| baseline(turn)).flatten();
+    let from = before.state().to_string();
+    let Some(deployment) = &mut turn.environment.deployment else {
+        return false;
+    };
+    if confirmed {
+        deployment.baseline = baseline;
+    }
+    if complete && deployment.shifted_at.is_none() {
+        deployment.shifted_at = Some(now);
+    }
+    deployment.phase = phase;
+    deployment.progress_at = now;
+    let to = deployment.state().to_string();
+    let (subject, detail) = (subject(turn), phase_detail(turn));
+    turn.transition("deployment.moved", subject, [Some(from), Some(to)], detail);
+    true
+}
+
+fn subject(turn: &Turn<'_>) -> String {
+    let number = turn
+        .environment
+        .deployment
+        .as_ref()
+        .map_or(0, |deployment| deployment.number.0);
+    format!("{}/{number}", turn.environment.id)
+}
+
+fn phase_detail(turn: &Turn<'_>) -> Option<String> {
+    let deployment = turn.environment.deployment.as_ref()?;
+    let stages = turn.environment.stages(deployment);
+    match deployment.phase {
+        Phase::Provisioning { stage }
+        | Phase::Shifting { stage }
+        | Phase::Soaking { stage, .. }
+            if stages > 1 =>
+        {
+            Some(format!("step {} of {stages}", stage + 1))
+        }
+        _ => deployment
+            .failure
+            .as_ref()
+            .map(|failure| failure.reason.clone()),
+    }
+}
+
+fn baseline(turn: &Turn<'_>) -> Option<Baseline> {
+    let report = turn.observation.router.as_ref()?;
+    Some(Baseline {
+        boot: report.boot.clone(),
+        counters: analysis::counters(report),
+    })
+}
+
+/// Gives a service of which there are never two to the release whose instance is to run.
+fn hand_over_stateful(turn: &mut Turn<'_>, release: ReleaseNumber) {
+    let Some(rendering) = turn.environment.renderings.get(&release).cloned() else {
+        return;
+    };
+    for (name, service) in &rendering.services {
+        if service.is_stateful() && !service.is_job() {
+            turn.environment
+                .shares
+                .insert(name.clone(), vec![full_share(service, release)]);
+        }
+    }
+}
+
+fn full_share(service: &RenderedService, release: ReleaseNumber) -> Share {
+    Share {
+        workload: service.workload.clone(),
+        release,
+        weight: FULL_WEIGHT,
+    }
+}
+
+/// Sets the shares of a stage. Whoever else had traffic has none any more.
+fn set_shares(turn: &mut Turn<'_>, deployment: &Deployment, stage: usize) {
+    let environment = &mut turn.environment;
+    let release = deployment.release;
+    let Some(rendering) = environment.renderings.get(&release).cloned() else {
+        return;
+    };
+    let last = stage + 1 >= environment.stages(deployment);
+    for (name, service) in rendering
+        .services
+        .iter()
+        .filter(|(_, service)| !service.is_job())
+    {
+        let candidate = full_share(service, release);
+        let stable = environment.stable.and_then(|stable| {
+            let before = environment
+                .service(stable, name)
+                .filter(|before| !before.is_job())?;
+            Some(full_share(before, stable))
+        });
+        let wanted = environment.wanted(service);
+        let weight = allocation(environment, deployment, stage, wanted).weight;
+        let shares = match stable {
+            Some(stable) if stable.workload != candidate.workload && !service.is_stateful() => {
+                vec![
+                    Share {
+                        weight: FULL_WEIGHT - weight,
+                        ..stable
+                    },
+                    Share {
+                        weight,
+                        ..candidate
+                    },
+                ]
+            }
+            _ => vec![candidate],
+        };
+        environment.shares.insert(name.clone(), shares);
+    }
+    if last {
+        environment
+            .shares
+            .retain(|name, _| rendering.services.contains_key(name));
+    }
+}
+
+/// Gives all traffic to the stable release, or to nobody when there is none.
+fn set_stable_shares(turn: &mut Turn<'_>) {
+    let environment = &mut turn.environment;
+    environment.shares.clear();
+    let Some((release, rendering)) = environment
+        .stable
+        .zip(environment.stable_rendering().cloned())
+    else {
+        return;
+    };
+    for (name, service) in rendering
+        .services
+        .iter()
+        .filter(|(_, service)| !service.is_job())
+    {
+        environment
+            .shares
+            .insert(name.clone(), vec![full_share(service, release)]);
+    }
+}
+
+/// Makes the candidate the stable release.
+fn become_stable(turn: &mut Turn<'_>, deployment: &Deployment) {
+    let environment = &mut turn.environment;
+    let release = deployment.release;
+    environment.stable = Some(release);
+    environment.history.retain(|earlier| *earlier != release);
+    environment.history.push(release);
+    let surplus = environment
+        .history
+        .len()
+        .saturating_sub(Environment::HISTORY);
+    environment.history.drain(..surplus);
+    set_stable_shares(turn);
+    if deployment.kind == Kind::Release {
+        turn.environment.hold = None;
+    }
+}
+
+pub(super) fn pause(turn: &mut Turn<'_>, reason: PauseReason, detail: String) -> bool {
+    let since = turn.now;
+    let subject = subject(turn);
+    let Some(deployment) = &mut turn.environment.deployment else {
+        return false;
+    };
+    deployment.paused = Some(Pause {
+        reason,
+        since,
+        detail: detail.clone(),
+    });
+    turn.event("deployment.paused", subject, Some(detail));
+    true
+}
+
+pub(super) fn resume(turn: &mut Turn<'_>) -> bool {
+    let now = turn.now;
+    let subject = subject(turn);
+    let Some(deployment) = &mut turn.environment.deployment else {
+        return false;
+    };
+    deployment.paused = None;
+    deployment.progress_at = now;
+    turn.event("deployment.resumed", subject, None);
+    true
+}
+
+/// Starts the way back, or pauses for a person where the deployment must not go back by itself.
+pub(super) fn fail(turn: &mut Turn<'_>, failure: Failure) -> bool {
+    let subject = subject(turn);
+    let irreversible = ran_irreversible_job(turn);
+    let Some(deployment) = &mut turn.environment.deployment else {
+        return false;
+    };
+    let by_itself = deployment.settings.automatic_rollback && irreversible.is_none();
+    if !failure.aborted && !by_itself && turn.environment.stable.is_some() {
+        let why = irreversible.map_or_else(
+            || "automatic rollback is off".to_owned(),
+            |job| format!("release job `{job}` is irreversible and ran"),
+        );
+        let detail = format!(
+            "{}; {why}: abort or deploy a mended release",
+            failure.reason
+        );
+        deployment.failure = Some(failure);
+        return pause(turn, PauseReason::Failed, detail);
+    }
+    let what = if failure.aborted {
+        "deployment.aborting"
+    } else {
+        "deployment.failing"
+    };
+    let reason = failure.reason.clone();
+    deployment.failure = Some(failure);
+    deployment.paused = None;
+    turn.event(what, subject, Some(reason));
+    enter(turn, Phase::Restoring)
+}
+
+fn ran_irreversible_job(turn: &Turn<'_>) -> Option<ServiceName> {
+    let deployment = turn.environment.deployment.as_ref()?;
+    let rendering = turn.environment.candidate_rendering()?;
+    let irreversible = |name: &ServiceName| {
+        let service = rendering.services.get(name);
+        service.is_some_and(|service| service.role == Role::Job { irreversible: true })
+    };
+    deployment
+        .jobs
+        .keys()
+        .find(|name| irreversible(name))
+        .cloned()
+}
+
+/// Ends the active deployment.
+pub(super) fn end(turn: &mut Turn<'_>, outcome: Outcome) -> bool {
+    let subject = subject(turn);
+    let Some(mut deployment) = turn.environment.deployment.take() else {
+        return false;
+    };
+    let from = deployment.state().to_string();
+    deployment.phase = Phase::Ended(outcome);
+    deployment.paused = None;
+    deployment.finished_at = Some(turn.now);
+    let reason = deployment
+        .failure
+        .as_ref()
+        .map(|failure| failure.reason.clone());
+    if matches!(outcome, Outcome::RolledBack | Outcome::RollbackFailed) {
+        let why = reason.clone().unwrap_or_default();
+        let text = format!(
+            "deployment {} ended {}: {why}",
+            deployment.number,
+            deployment.state()
+        );
+        turn.environment.hold = Some(Hold {
+            reason: text,
+            since: turn.now,
+        });
+    }
+    let to = deployment.state().to_string();
+    turn.transition("deployment.ended", subject, [Some(from), Some(to)], reason);
+    turn.finished.push(deployment);
+    true
+}
