@@ -77,8 +77,8 @@ fn enclosing_blocks(code: &str, at: usize) -> Vec<String> {
 }
 
 fn is_loop(head: &str) -> bool {
-    let first = head.split_whitespace().find(|word| !word.ends_with(':'));
-    matches!(first, Some("loop" | "while" | "for")) || words(head, "loop").next().is_some()
+    let has = |word| words(head, word).next().is_some();
+    has("loop") || has("while") || (has("for") && has("in"))
 }
 
 fn is_on_paused_time(head: &str) -> bool {
@@ -129,8 +129,9 @@ mod tests {
         let poll = "fn t() {\n    for _ in 0..9 {\n        if ok() { return }\n        sleep(D);\n    }\n}";
         let labelled = "fn t() { 'poll: loop { sleep(D); } }";
         let paused = "#[tokio::test(start_paused = true)]\nasync fn t() { sleep(D).await }";
+        let arm = "fn t() { match x { A => for _ in y { sleep(D) } } }";
         let clock = "fn t() { clock.sleep(D) }";
-        for text in [poll, labelled, paused, clock] {
+        for text in [poll, labelled, paused, arm, clock] {
             assert_eq!(
                 broken("crates/a/tests/it/b.rs", text),
                 [0_usize; 0],
@@ -139,6 +140,8 @@ mod tests {
         }
         let after = "fn t() { for x in y { ok() }\n sleep(D) }";
         assert_eq!(broken("crates/a/tests/it/b.rs", after), [2]);
+        let of_a_trait = "impl A for B {\n async fn t() { sleep(D).await }\n}";
+        assert_eq!(broken("crates/a/tests/it/b.rs", of_a_trait), [2]);
     }
 
     #[test]
