@@ -1,0 +1,9 @@
+//! The store on real files: every test has a data directory of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod chain;
+mod environments;
+mod opening;
+mod releases;
+mod support;
