@@ -423,7 +423,8 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..30 {
             let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-            text += &format!("a{level}: &a{level} [{aliases}]\n");
+            let line = format!("a{level}: &a{level} [{aliases}]\n");
+            text += &line;
         }
         assert!(refusal(&text).contains("more than 500000 values"));
     }
@@ -433,7 +434,8 @@ mod tests {
         assert!(refusal(&"[".repeat(5000)).starts_with("f.yaml:"));
         let mut text = "a0: &a0 []\n".to_owned();
         for level in 1..200 {
-            text += &format!("a{level}: &a{level} [*a{}]\n", level - 1);
+            let line = format!("a{level}: &a{level} [*a{}]\n", level - 1);
+            text += &line;
         }
         assert!(refusal(&text).contains("deep"));
     }

@@ -1,4 +1,4 @@
-//! Why a deployment must not go on. Not what follows from it ([`super::enter`]).
+//! Why a deployment must not go on. Not what follows from it ([`mod@super::enter`]).
 
 use super::unready;
 use crate::analysis::{self, Verdict};
