@@ -4,6 +4,7 @@
 //! Every check is a pure function from what was read to findings; [`tree::Tree::read`] and
 //! [`layering::Graph::read`] do the reading.
 
+pub mod absence;
 pub mod deny;
 pub mod layering;
 pub mod links;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use towpath_testkit::tidy::layering::{self, Graph};
 use towpath_testkit::tidy::tree::Tree;
-use towpath_testkit::tidy::{Finding, deny, links, report, shape, sleeps};
+use towpath_testkit::tidy::{Finding, absence, deny, links, report, shape, sleeps};
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -53,6 +53,11 @@ fn deny_toml_agrees_with_the_layering_table() {
 #[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
     assert_none(shape::lints(&tree()));
+}
+
+#[test]
+fn model_has_no_clock_no_randomness_and_no_io() {
+    assert_none(absence::absences(&tree()));
 }
 
 #[test]
