@@ -18,6 +18,8 @@ const BANNED_NAMES: &[&str] = &[
 
 const MARKERS: &[&str] = &["TODO", "FIXME", "XXX"];
 
+const IGNORE: &str = "#[ignore";
+
 /// (code that may not stand anywhere, what to do instead)
 const LEFT_OVERS: &[(&str, &str)] = &[
     ("todo!", "write it"),
@@ -26,7 +28,7 @@ const LEFT_OVERS: &[(&str, &str)] = &[
         "write it, or make the case impossible by type",
     ),
     (
-        "#[ignore",
+        IGNORE,
         "a test that does not run proves nothing: mend it or delete it",
     ),
 ];
@@ -86,13 +88,18 @@ pub fn names(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// No marker for later, no macro that stands for missing code, no test that is switched off.
+/// No marker for later, no macro that stands for missing code, no test that is switched off. A test
+/// with a reason that its own file starts, as a process to be killed, is not switched off.
 pub fn left_overs(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.with_extension("rs") {
         let source = Source::split(text);
         findings.extend(markers(path, &source.comments));
+        let starts_ignored = text.contains("\"--ignored\"") && text.contains("#[ignore = ");
         for &(pattern, instead) in LEFT_OVERS {
+            if pattern == IGNORE && starts_ignored {
+                continue;
+            }
             findings.extend(words(&source.code, pattern).map(|at| {
                 let message = format!("`{pattern}` may not stand here: {instead}");
                 Finding::new(path, line_of(&source.code, at), message)
@@ -225,6 +232,17 @@ mod tests {
                 ("d.toml", 2)
             ]
         );
+    }
+
+    #[test]
+    fn an_ignored_test_that_its_file_starts_is_not_switched_off() {
+        let child = "//! x\n#[ignore = \"a child\"]\nfn f() {}\n";
+        let parent = "fn g() { start(\"--ignored\") }\n";
+        assert_eq!(
+            left_overs(&Tree::of(&[("a.rs", &format!("{child}{parent}"))])),
+            []
+        );
+        assert_eq!(left_overs(&Tree::of(&[("a.rs", child)])).len(), 1);
     }
 
     #[test]
