@@ -1,1 +1,34 @@
-//! The data plane: listeners, matching, balancing, health, draining.
+//! The data plane: listeners, matching, balancing, health, draining. Not what decides the routes:
+//! it serves the newest table that it was given, with or without a control plane.
+//!
+//! [`run`] is the whole process; [`client::RouterClient`] is how the control plane speaks to it.
+
+mod admission;
+mod body;
+mod checks;
+pub mod client;
+mod codec;
+mod config;
+mod control;
+mod counters;
+mod downstream;
+mod forward;
+mod headers;
+mod instance;
+mod listeners;
+mod metrics;
+mod process;
+mod registry;
+mod report;
+mod shared;
+mod table;
+mod table_file;
+mod tcp;
+mod transfer;
+mod tunnel;
+mod upstream;
+mod watchdog;
+mod worker;
+
+pub use config::{Config, Error, Limits};
+pub use process::run;

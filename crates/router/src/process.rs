@@ -1,0 +1,70 @@
+//! The whole router process: the order in which its parts start and stop. Not what they do.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Error};
+use crate::control::{Control, socket};
+use crate::shared::Shared;
+use crate::table_file::TableFile;
+use crate::worker::{self, Worker};
+
+/// Runs the router until `shutdown` is cancelled and the requests in flight are finished, or the
+/// grace of [`crate::Limits::shutdown_grace`] is over.
+///
+/// The last table in [`Config::state_dir`] is served at once, with no control plane. Problems with
+/// single listeners are reported, never returned.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let state_dir = |source| Error::StateDir {
+        path: config.state_dir.clone(),
+        source,
+    };
+    fs::create_dir_all(&config.state_dir).map_err(state_dir)?;
+    let socket = socket::bind(&config.control_socket).await?;
+    let boot = format!("{:016x}", rand::random::<u64>());
+    let file = TableFile::new(config.state_dir.clone());
+    let last = file.load(&boot);
+    let shared = Arc::new(Shared::new(config.limits.clone()));
+    let workers = (0..config.workers.get())
+        .map(|index| worker::start(index, Arc::clone(&shared)).map_err(Error::Worker))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    // Few clients, each with one call at a time: a short queue is enough.
+    let (calls, queue) = mpsc::channel(16);
+    let mut control = Control::new(boot, file, Arc::clone(&shared), workers);
+    control.resume(last).await;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(socket::serve(
+        socket,
+        calls,
+        Arc::clone(&shared),
+        shutdown.clone(),
+    ));
+    let workers = control.run(queue, shutdown).await;
+    tasks.shutdown().await;
+    finish(workers, config.limits.shutdown_grace).await;
+    // A socket that is gone already is gone.
+    drop(fs::remove_file(&config.control_socket));
+    Ok(())
+}
+
+/// Waits for the workers, which have their own deadline.
+async fn finish(workers: Vec<Worker>, grace: Duration) {
+    let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread panicked");
+            }
+        }
+    });
+    let deadline = grace + Duration::from_secs(5);
+    if tokio::time::timeout(deadline, joined).await.is_err() {
+        tracing::error!("a worker thread did not finish");
+    }
+}

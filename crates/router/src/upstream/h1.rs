@@ -1,0 +1,522 @@
+//! One HTTP/1.1 connection to a backend and the exchanges on it. Not when one is retried.
+//!
+//! There is no task for a connection: the task that has the request reads and writes the socket
+//! itself, which saves two wake-ups per request, and knows exactly how far an exchange had come
+//! when it failed, which is what retries are decided by.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Frame;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::body::{Body, BodyError};
+use crate::codec::{
+    Decoded, Decoder, HeadError, HeadLimits, Malformed, ResponseHead, parse_response, write_fields,
+    write_request,
+};
+use crate::instance::{InFlight, Instance};
+use crate::transfer::{Framing, Outbox, SendError};
+use crate::watchdog::Watchdog;
+
+const HEAD_LIMITS: HeadLimits = HeadLimits {
+    bytes: 128 * 1024,
+    fields: 128,
+};
+
+/// How much is read at once.
+const READ_SIZE: usize = 16 * 1024;
+
+/// An idle connection keeps no buffer larger than this.
+const IDLE_BUFFER: usize = 32 * 1024;
+
+/// How long a client that sent `Expect: 100-continue` is kept waiting for a backend's word.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// An open connection to a backend.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    io: TcpStream,
+    read: BytesMut,
+    outbox: Outbox,
+    watchdog: Watchdog,
+    idle_since: Instant,
+    reused: bool,
+}
+
+/// What is sent, apart from the body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) target: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    /// Whether the body waits for `100 Continue`.
+    pub(crate) expects_continue: bool,
+}
+
+/// The bounds of one exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) response_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_body_bytes: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FailureKind {
+    /// The connection ended before the head of an answer.
+    #[error("the connection ended before an answer: {0}")]
+    Closed(io::Error),
+    /// Nothing came in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// What came is not HTTP/1.1.
+    #[error("the answer cannot be read: {0}")]
+    Malformed(HeadError),
+    /// The request's body failed, by the client's fault.
+    #[error("the request's body failed: {0}")]
+    RequestBody(BodyError),
+    /// The request's body is too large.
+    #[error("the request's body is too large")]
+    TooLarge,
+}
+
+/// An exchange without an answer.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    /// The request's body, if nothing was taken from it.
+    pub(crate) body: Option<Body>,
+    /// Whether any byte of an answer had come.
+    pub(crate) answer_begun: bool,
+}
+
+impl Failure {
+    /// Whether the connection ended before any byte of an answer.
+    pub(crate) fn is_closed_unanswered(&self) -> bool {
+        matches!(self.kind, FailureKind::Closed(_)) && !self.answer_begun
+    }
+}
+
+/// A response's head, and the connection with the rest of it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: ResponseHead,
+    exchange: Exchange,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    connection: Connection,
+    body: Body,
+    framing: Framing,
+    upload: Upload,
+    bounds: Bounds,
+    body_touched: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upload {
+    /// Only the head goes out, until the backend asks for the body or this instant comes.
+    Waiting(Instant),
+    Sending,
+    Done,
+    /// The backend does not read any more; it may still answer.
+    Refused,
+}
+
+impl Connection {
+    /// Opens a connection to `instance`.
+    pub(crate) async fn open(instance: &Instance, timeout: Duration) -> io::Result<Self> {
+        let connecting = TcpStream::connect(instance.address);
+        let io = tokio::time::timeout(timeout, connecting)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        io.set_nodelay(true)?;
+        Ok(Self {
+            io,
+            read: BytesMut::new(),
+            outbox: Outbox::default(),
+            watchdog: Watchdog::default(),
+            idle_since: Instant::now(),
+            reused: false,
+        })
+    }
+
+    /// Whether the connection has already served a request.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.idle_since)
+    }
+
+    /// Whether an idle connection can still be used: the backend neither closed it nor sent
+    /// anything.
+    pub(crate) fn is_open(&self) -> bool {
+        let read = self.io.try_read(&mut [0]);
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether the kernel, asked directly, knows of no end of the connection.
+    pub(crate) fn is_surely_open(&self) -> bool {
+        use rustix::net::RecvFlags;
+        let mut byte = [0];
+        let peeked = rustix::net::recv(&self.io, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(rustix::io::Errno::AGAIN))
+    }
+
+    /// Takes the connection apart for a tunnel: the socket, and what was read beyond the head.
+    pub(crate) fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.io, self.read)
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn send(
+        mut self,
+        head: Head<'_>,
+        body: Body,
+        bounds: Bounds,
+    ) -> Result<Answer, Box<Failure>> {
+        self.outbox.reset();
+        let out = &mut self.outbox.out;
+        write_request(out, head.method, head.target);
+        write_fields(out, head.headers);
+        let framing = request_framing(&body, head.method);
+        write_framing(out, framing);
+        out.extend_from_slice(b"\r\n");
+        let upload = if head.expects_continue && !body.is_empty() {
+            Upload::Waiting(Instant::now() + CONTINUE_WAIT)
+        } else {
+            Upload::Sending
+        };
+        let mut exchange = Exchange {
+            connection: self,
+            body_touched: false,
+            framing: framing.unwrap_or(Framing::Close),
+            body,
+            upload,
+            bounds,
+        };
+        exchange.connection.watchdog.clear();
+        match poll_fn(|cx| exchange.poll_answer(cx, head.method)).await {
+            Ok(head) => Ok(Answer { head, exchange }),
+            Err(kind) => Err(Box::new(Failure {
+                kind,
+                answer_begun: !exchange.connection.read.is_empty(),
+                body: exchange.untouched_body(),
+            })),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        poll_read(cx, &mut self.io, &mut self.read)
+    }
+}
+
+/// Reads more into `buffer`; nothing means the end.
+pub(crate) fn poll_read(
+    cx: &mut Context<'_>,
+    io: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    let mut piece = [std::mem::MaybeUninit::uninit(); READ_SIZE];
+    let mut piece = ReadBuf::uninit(&mut piece);
+    ready!(Pin::new(io).poll_read(cx, &mut piece))?;
+    buffer.extend_from_slice(piece.filled());
+    Poll::Ready(Ok(piece.filled().len()))
+}
+
+/// How a request's body is framed; a request without one says nothing unless its method means that
+/// there usually is one (RFC 9110 section 8.6).
+fn request_framing(body: &Body, method: &Method) -> Option<Framing> {
+    if body.is_empty() {
+        let usual = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        return usual.then_some(Framing::Length(0));
+    }
+    let length = http_body::Body::size_hint(body).exact();
+    Some(length.map_or(Framing::Chunked, Framing::Length))
+}
+
+/// Writes the field that goes with `framing`.
+pub(crate) fn write_framing(output: &mut BytesMut, framing: Option<Framing>) {
+    match framing {
+        Some(Framing::Length(length)) => {
+            let line = format!("content-length: {length}\r\n");
+            output.extend_from_slice(line.as_bytes());
+        }
+        Some(Framing::Chunked) => output.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Some(Framing::Close) | None => {}
+    }
+}
+
+impl Exchange {
+    fn untouched_body(self) -> Option<Body> {
+        if matches!(self.body, Body::Empty) && self.outbox_sent() == 0 {
+            return Some(Body::Empty);
+        }
+        (!self.body_touched).then_some(self.body)
+    }
+
+    fn outbox_sent(&self) -> u64 {
+        self.connection.outbox.sent()
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+    ) -> Poll<Result<ResponseHead, FailureKind>> {
+        self.poll_upload(cx)?;
+        loop {
+            let read = &mut self.connection.read;
+            if !read.is_empty() {
+                let parsed = parse_response(read, HEAD_LIMITS, method);
+                match parsed.map_err(FailureKind::Malformed)? {
+                    Some(head) if is_interim(head.status) => {
+                        if head.status == StatusCode::CONTINUE {
+                            self.start_upload();
+                            self.poll_upload(cx)?;
+                        }
+                        continue;
+                    }
+                    Some(head) => return Poll::Ready(Ok(head)),
+                    None => {}
+                }
+            }
+            match self.connection.poll_read(cx) {
+                Poll::Ready(Ok(0)) => {
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Err(FailureKind::Closed(error)));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(FailureKind::Closed(error))),
+                Poll::Pending => return self.poll_deadline(cx).map(Err),
+            }
+        }
+    }
+
+    /// Is ready when nothing came in time.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<FailureKind> {
+        if !self.connection.watchdog.is_set() {
+            match self.upload {
+                Upload::Waiting(until) => self.connection.watchdog.set_at(until),
+                Upload::Sending => self.connection.watchdog.set(self.bounds.idle_timeout),
+                Upload::Done | Upload::Refused => {
+                    self.connection.watchdog.set(self.bounds.response_timeout);
+                }
+            }
+        }
+        ready!(self.connection.watchdog.poll(cx));
+        if matches!(self.upload, Upload::Waiting(_)) {
+            self.start_upload();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(FailureKind::Timeout)
+    }
+
+    fn start_upload(&mut self) {
+        if matches!(self.upload, Upload::Waiting(_)) {
+            self.upload = Upload::Sending;
+            self.connection.watchdog.clear();
+        }
+    }
+
+    /// Sends as much of the request as goes. A backend that stops reading is no failure yet: it
+    /// may have answered.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), FailureKind> {
+        let connection = &mut self.connection;
+        let sent = connection.outbox.sent();
+        let result = match self.upload {
+            Upload::Done | Upload::Refused => return Ok(()),
+            Upload::Waiting(_) => match connection.outbox.poll_flush(cx, &mut connection.io) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(SendError::Io(error))),
+                Poll::Ready(Ok(())) | Poll::Pending => return Ok(()),
+            },
+            Upload::Sending => {
+                self.body_touched = true;
+                connection.outbox.poll_send(
+                    cx,
+                    &mut connection.io,
+                    &mut self.body,
+                    &mut self.framing,
+                    self.bounds.max_body_bytes,
+                )
+            }
+        };
+        if connection.outbox.sent() != sent {
+            connection.watchdog.clear();
+        }
+        self.upload = match result {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(())) => Upload::Done,
+            Poll::Ready(Err(SendError::Io(_))) => Upload::Refused,
+            Poll::Ready(Err(SendError::TooLarge)) => return Err(FailureKind::TooLarge),
+            Poll::Ready(Err(SendError::WrongLength)) => {
+                return Err(FailureKind::RequestBody(BodyError::Truncated));
+            }
+            Poll::Ready(Err(SendError::Body(error))) => {
+                return Err(FailureKind::RequestBody(error));
+            }
+        };
+        connection.watchdog.clear();
+        Ok(())
+    }
+}
+
+/// Whether another head follows this one.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+impl Answer {
+    /// Takes the connection, after `101 Switching Protocols`.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.exchange.connection
+    }
+
+    /// Makes the body of the response. The connection goes back to `worker`'s idle ones when it was
+    /// read to its end.
+    pub(crate) fn into_body(self, lease: InFlight, worker: usize) -> Body {
+        let mut exchange = self.exchange;
+        exchange.connection.watchdog.clear();
+        let mut body = ResponseBody {
+            length: match self.head.body {
+                Decoder::Length(length) => Some(length),
+                Decoder::Done => Some(0),
+                Decoder::Chunked(_) | Decoder::UntilClose => None,
+            },
+            decoder: self.head.body,
+            keep_alive: self.head.keep_alive,
+            open: Some((exchange, lease)),
+            worker,
+        };
+        body.take_whole()
+            .unwrap_or_else(|| Body::Upstream(Box::new(body)))
+    }
+}
+
+/// The body of a response that is still being received.
+#[derive(Debug)]
+pub(crate) struct ResponseBody {
+    open: Option<(Exchange, InFlight)>,
+    decoder: Decoder,
+    length: Option<u64>,
+    keep_alive: bool,
+    worker: usize,
+}
+
+impl ResponseBody {
+    /// The number of bytes to come, if it is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Takes a body that is already here whole, which ends the exchange at once.
+    fn take_whole(&mut self) -> Option<Body> {
+        let (exchange, _) = self.open.as_mut()?;
+        let read = &mut exchange.connection.read;
+        let body = match self.decoder {
+            Decoder::Done => Body::Empty,
+            Decoder::Length(length) => {
+                let length = usize::try_from(length)
+                    .ok()
+                    .filter(|&length| length <= read.len())?;
+                Body::Full(read.split_to(length).freeze())
+            }
+            Decoder::Chunked(_) | Decoder::UntilClose => return None,
+        };
+        self.finish();
+        Some(body)
+    }
+
+    /// Gives the connection back if it can serve another request, and the lease in any case.
+    fn finish(&mut self) {
+        self.decoder = Decoder::Done;
+        let Some((exchange, lease)) = self.open.take() else {
+            return;
+        };
+        let mut connection = exchange.connection;
+        let clean = exchange.upload == Upload::Done && connection.read.is_empty();
+        if self.keep_alive && clean {
+            connection.idle_since = Instant::now();
+            connection.reused = true;
+            if connection.read.capacity() > IDLE_BUFFER {
+                connection.read = BytesMut::new();
+            }
+            if connection.outbox.out.capacity() > IDLE_BUFFER {
+                connection.outbox = Outbox::default();
+            }
+            lease.instance().put_idle(self.worker, connection);
+        }
+    }
+
+    /// Is ready with the next part, or with nothing at the end.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.poll_decoded(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            let failed = frame.is_some();
+            self.keep_alive &= !failed;
+            self.finish();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn poll_decoded(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some((exchange, _)) = self.open.as_mut() else {
+            return Poll::Ready(None);
+        };
+        if let Err(error) = exchange.poll_upload(cx) {
+            tracing::debug!(%error, "a request's body failed after the answer had begun");
+            exchange.upload = Upload::Refused;
+        }
+        loop {
+            let connection = &mut exchange.connection;
+            let decoded = self.decoder.decode(&mut connection.read);
+            match decoded.map_err(|Malformed(rule)| BodyError::Malformed(rule))? {
+                Decoded::Data(data) => {
+                    connection.watchdog.clear();
+                    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    self.length = self.length.map(|left| left.saturating_sub(length));
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Decoded::Trailers(trailers) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Decoded::End => return Poll::Ready(None),
+                Decoded::Incomplete => {}
+            }
+            match connection.poll_read(cx) {
+                Poll::Ready(Ok(0)) if matches!(self.decoder, Decoder::UntilClose) => {
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Some(Err(BodyError::Truncated))),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(BodyError::Io(error)))),
+                Poll::Pending => {
+                    if !connection.watchdog.is_set() {
+                        connection.watchdog.set(exchange.bounds.idle_timeout);
+                    }
+                    ready!(connection.watchdog.poll(cx));
+                    return Poll::Ready(Some(Err(BodyError::Idle)));
+                }
+            }
+        }
+    }
+}
