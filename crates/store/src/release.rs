@@ -8,7 +8,7 @@ use towpath_model::event::NewEvent;
 use towpath_model::id::{AppName, Digest, ReleaseNumber};
 use towpath_model::release::Release;
 
-use crate::{Error, Store, app, event, row};
+use crate::{Error, Store, app, event, row, secret};
 
 /// What a release is made of; the store gives it its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +108,8 @@ impl Store {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// Removes the releases of an app, with their renderings, but the `newest` so many and those
-    /// `named`. Returns the numbers that were removed.
+    /// Removes the releases of an app, with their renderings and the secret values that only they
+    /// need, but the `newest` so many and those `named`. Returns the numbers that were removed.
     pub async fn prune_releases(
         &self,
         app: &AppName,
@@ -138,6 +138,7 @@ impl Store {
             row::one(&result, "release")?;
             removed.push(release);
         }
+        secret::wipe_unneeded(&mut write, app).await?;
         write.commit().await?;
         Ok(removed)
     }

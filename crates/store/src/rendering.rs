@@ -4,12 +4,13 @@ use sqlx::SqliteConnection;
 use towpath_model::id::{Digest, EnvironmentId, ReleaseNumber};
 use towpath_model::release::Rendering;
 
-use crate::{Error, Store, row};
+use crate::{Error, Store, row, secret};
 
 impl Store {
     /// Writes what a release renders to in an environment. It is written once: the same rendering
     /// again changes nothing, another one is refused with [`Error::Differs`]. From now on, as long
-    /// as the release is kept, the secret versions that it names are kept too.
+    /// as the release is kept, the secret versions that it names are kept too; one that is not
+    /// there (any more) is an [`Error::NotFound`].
     pub async fn insert_rendering(
         &self,
         environment: &EnvironmentId,
@@ -50,7 +51,10 @@ impl Store {
         .bind(document)
         .execute(&mut *write)
         .await?;
-        pin(&mut write, environment, release, rendering).await?;
+        for (name, version) in &rendering.secrets {
+            let release = i64::from(release.0);
+            secret::pin(&mut write, environment, release, name, *version).await?;
+        }
         write.commit().await
     }
 
@@ -124,26 +128,4 @@ async fn expect_release(
             environment.app
         ))),
     }
-}
-
-async fn pin(
-    connection: &mut SqliteConnection,
-    environment: &EnvironmentId,
-    release: ReleaseNumber,
-    rendering: &Rendering,
-) -> Result<(), Error> {
-    for (secret, version) in &rendering.secrets {
-        sqlx::query(
-            "INSERT INTO pins (app, environment, release, secret, version)
-             VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(environment.app.as_str())
-        .bind(environment.name.as_str())
-        .bind(i64::from(release.0))
-        .bind(secret.as_str())
-        .bind(i64::from(version.0))
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
 }

@@ -82,3 +82,60 @@ impl Store {
         write.commit().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Limits the size of the database to what it has now and some pages more.
+    async fn limit(store: &Store, more_pages: i64) {
+        let mut lease = store.database.write().await.unwrap();
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+            .fetch_one(&mut *lease)
+            .await
+            .unwrap();
+        let pragma = format!("PRAGMA max_page_count = {}", pages + more_pages);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(pragma))
+            .execute(&mut *lease)
+            .await
+            .unwrap();
+        lease.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_commit_without_room_changes_nothing_and_the_next_one_with_room_succeeds() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = MasterKey::random().unwrap();
+        let store = Store::open(directory.path(), key).await.unwrap();
+        let id = "shop/dev".parse().unwrap();
+        let at = Timestamp::UNIX_EPOCH;
+        store
+            .create_app(&"shop".parse().unwrap(), "ann", at)
+            .await
+            .unwrap();
+        store
+            .create_environment(&id, "process", &json!(0), at, &[])
+            .await
+            .unwrap();
+        limit(&store, 2).await;
+        let large = json!("x".repeat(100_000));
+        for _ in 0..3 {
+            let error = store
+                .commit_environment(&id, 1, &large, &[], &[])
+                .await
+                .unwrap_err();
+            assert!(matches!(error, Error::Full { .. }), "{error:?}");
+        }
+        let loaded = store.load_environment(&id).await.unwrap().unwrap();
+        assert_eq!((loaded.version, loaded.document), (1, json!(0)));
+        limit(&store, 1000).await;
+        let version = store
+            .commit_environment(&id, 1, &large, &[], &[])
+            .await
+            .unwrap();
+        assert_eq!(version, 2);
+    }
+}

@@ -4,6 +4,11 @@
 
 mod chain;
 mod environments;
+mod full;
+mod killed;
 mod opening;
+mod ports;
 mod releases;
+mod secrets;
 mod support;
+mod tokens;

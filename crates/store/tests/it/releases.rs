@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use towpath_model::id::{Digest, ReleaseNumber, SecretVersion};
+use towpath_model::id::{Digest, ReleaseNumber};
 use towpath_model::release::Rendering;
 use towpath_model::rollout::{Settings, Strategy};
 use towpath_store::{Error, NewRelease};
@@ -12,7 +12,7 @@ use crate::support::{Directory, at, new_release, production, shop, staging};
 fn rendering(strategy: Strategy) -> Rendering {
     Rendering {
         services: BTreeMap::new(),
-        secrets: BTreeMap::from([("key".parse().unwrap(), SecretVersion(1))]),
+        secrets: BTreeMap::new(),
         settings: Settings {
             strategy,
             ..Settings::default()

@@ -47,6 +47,14 @@ impl Directory {
         store
     }
 
+    /// Tells whether any file of the directory has these bytes.
+    pub(crate) fn has_bytes(&self, wanted: &[u8]) -> bool {
+        std::fs::read_dir(self.path()).unwrap().any(|entry| {
+            let content = std::fs::read(entry.unwrap().path()).unwrap();
+            content.windows(wanted.len()).any(|window| window == wanted)
+        })
+    }
+
     /// Runs SQL on the closed database, as a hand with the `sqlite3` tool would.
     pub(crate) async fn try_tamper(&self, sql: &str) -> Result<(), sqlx::Error> {
         let mut connection = SqliteConnectOptions::new()
