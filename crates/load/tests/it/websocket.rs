@@ -124,7 +124,7 @@ async fn a_session_that_breaks_or_is_closed_with_an_error_is_lost_with_its_messa
         .await;
         let load = start(&server, Stream::websocket("/ws", 1, 50.0));
         let counts = until(load, |counts| counts.sessions.opened == 2).await;
-        // The session and the message that it had not answered; more only on a stalled machine.
+        // The session and the message that it had not echoed; more only on a stalled machine.
         assert!(counts.failed.reset >= 2, "{ending:?}: {counts:?}");
         assert_eq!(counts.failed.total(), counts.failed.reset);
         assert_eq!(counts.sessions.closed_by_server, 0);
