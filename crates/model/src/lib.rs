@@ -7,6 +7,7 @@
 mod advance;
 pub mod analysis;
 pub mod command;
+pub mod delivery;
 pub mod deployment;
 pub mod desired;
 mod duration;
@@ -18,6 +19,7 @@ pub mod observation;
 pub mod port;
 mod reconcile;
 pub mod release;
+pub mod render;
 pub mod rollout;
 pub mod routes;
 pub mod routing;

@@ -83,7 +83,15 @@ type Placed<'s> = (Event<'s>, Span);
 
 impl<'s> Builder<'s> {
     fn next(&mut self) -> Result<Option<Placed<'s>>, Diagnostics> {
-        match self.events.next_event() {
+        // Comments are events too. Their feature is on even if nobody here wants it, because another
+        // crate may turn it on for all.
+        let event = loop {
+            match self.events.next_event() {
+                Some(Ok((Event::Comment(..), _))) => {}
+                event => break event,
+            }
+        };
+        match event {
             None | Some(Ok((Event::StreamEnd, _))) => Ok(None),
             Some(Ok((event, span))) => {
                 let span = self.span(&span.start, &span.end);
@@ -367,6 +375,13 @@ mod tests {
 
     fn refusal(text: &str) -> String {
         read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn comments_are_no_values() {
+        let source = Source::new("f.yaml", "a: 1\n\n# why\nb: # what\n  # how\n  - 2 # too\n");
+        let json = parse(&source).unwrap().to_json();
+        assert_eq!(json, serde_json::json!({ "a": 1, "b": [2] }));
     }
 
     #[test]

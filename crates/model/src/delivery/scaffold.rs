@@ -1,0 +1,234 @@
+//! A first delivery file for a Compose project that has none: what can be guessed, with words on
+//! what cannot. It is a starting point for a person, and parses as it is.
+
+use std::fmt::Write as _;
+
+use towpath_compose::model::{Condition, Project, Service};
+
+use crate::render::{http_path, well_known, with_port_variable};
+
+/// Programs of stores that need nothing but a port: how they are run as a process.
+const STORE_COMMANDS: &[(&str, &str)] = &[
+    ("memcached", "exec memcached -l $HOST -p $PORT"),
+    ("nats", "exec nats-server -a $HOST -p $PORT"),
+    ("redis", "exec redis-server --bind $HOST --port $PORT"),
+    ("valkey", "exec valkey-server --bind $HOST --port $PORT"),
+];
+
+/// Writes a commented delivery file for a Compose project.
+pub fn scaffold(project: &Project) -> String {
+    let app = app_name(&project.name);
+    let mut text = format!(
+        "# How the app is delivered. The Compose file says what it is made of; this file says the rest.\n\
+         # Every key may be left out. All keys with their defaults: `towpath schema`.\n\
+         app: {}\n\n",
+        key(&app)
+    );
+    text.push_str(&environments(project, &app));
+    text.push_str(&volumes(project));
+    text.push_str(
+        "# How each service runs as a plain process, where that differs from Compose.\nservices:",
+    );
+    if project.services.is_empty() {
+        text.push_str(" {}");
+    }
+    text.push('\n');
+    for (name, service) in &project.services {
+        text.push_str(&service_settings(project, name, service));
+    }
+    text
+}
+
+fn environments(project: &Project, app: &str) -> String {
+    let web = project
+        .services
+        .iter()
+        .find(|(_, service)| !service.ports.is_empty() && store_of(service).is_none())
+        .map_or("web", |(name, _)| name.as_str());
+    format!(
+        "# Isolated running copies of the app. `process`: plain processes on this machine.\n\
+         environments:\n  \
+           dev:\n    \
+             engine: process\n  \
+           # production:\n  \
+           #   engine: process\n  \
+           #   compose: [compose.yaml, compose.production.yaml]   # merged by Compose's own rules\n  \
+           #   variables: {{ HTTP_PORT: \"8081\" }}                   # for ${{HTTP_PORT}} in the Compose files\n  \
+           #   domains: {{ {}: {app}.example.com }}\n  \
+           #   scale: {{ {}: 2 }}\n  \
+           #   rollout: {{ strategy: blue-green, bake: 10m }}\n\n",
+        key(web),
+        key(web)
+    )
+}
+
+fn volumes(project: &Project) -> String {
+    let mut text = String::new();
+    if project.volumes.is_empty() {
+        return text;
+    }
+    text.push_str(
+        "# A service that writes to a volume never has two instances at once, unless the volume is shared.\n\
+         volumes:\n",
+    );
+    for name in project.volumes.keys() {
+        let _infallible = writeln!(text, "  {}: {{ shared: false }}", key(name));
+    }
+    text.push('\n');
+    text
+}
+
+fn service_settings(project: &Project, name: &str, service: &Service) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let store = store_of(service);
+    if let Some((store, _)) = store {
+        lines.push(format!(
+            "# A store ({store}): its data stays where it is, and traffic to it is TCP."
+        ));
+    }
+    if is_job(project, name) {
+        lines.push(
+            "# A release job: it runs once for each deployment, before traffic moves.".to_owned(),
+        );
+        lines.push(
+            "# irreversible: true   # when old code must not run on what it leaves behind"
+                .to_owned(),
+        );
+    }
+    lines.push("process:".to_owned());
+    if service.build.is_some() {
+        lines.push(
+            "  # build: \"make\"   # what makes the program, once for each release".to_owned(),
+        );
+    }
+    let command = command(service, store);
+    let has_command = command.is_some();
+    lines.push(match command {
+        Some(line) => format!("  command: {}", quoted(&line)),
+        None => {
+            "  # command: \"./serve --port $PORT\"   # needed: the image's own command is not known"
+                .to_owned()
+        }
+    });
+    if !has_command {
+        // A mapping with nothing but comments in it is no mapping.
+        for line in lines.iter_mut().filter(|line| line.as_str() == "process:") {
+            "# process:".clone_into(line);
+        }
+    }
+    lines.push(health(service, store.is_some()));
+    let is_empty = lines.iter().all(|line| line.trim_start().starts_with('#'));
+    let mut text = format!("  {}:{}\n", key(name), if is_empty { " {}" } else { "" });
+    for line in lines {
+        let _infallible = writeln!(text, "    {line}");
+    }
+    text
+}
+
+fn store_of(service: &Service) -> Option<(&'static str, u16)> {
+    well_known::store(service.image.as_deref()?)
+}
+
+fn is_job(project: &Project, name: &str) -> bool {
+    project.services.values().any(|service| {
+        let dependency = service.depends_on.get(name);
+        dependency.is_some_and(|on| on.condition == Condition::CompletedSuccessfully)
+    })
+}
+
+fn command(service: &Service, store: Option<(&str, u16)>) -> Option<String> {
+    let words: Vec<String> = [&service.entrypoint, &service.command]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .cloned()
+        .collect();
+    let runs_program = words
+        .first()
+        .is_some_and(|program| !program.starts_with('-'));
+    if let Some((store, _)) = store
+        && let Some((_, line)) = STORE_COMMANDS.iter().find(|(known, _)| *known == store)
+    {
+        return Some((*line).to_owned());
+    }
+    if !runs_program {
+        return None;
+    }
+    let port = container_port(service).unwrap_or_default();
+    Some(format!("exec {}", with_port_variable(&words, port)))
+}
+
+fn container_port(service: &Service) -> Option<u16> {
+    let port = service.ports.first()?.target;
+    u16::try_from(port).ok()
+}
+
+/// Returns the line of the health check: that of Compose where it can be had without a command.
+fn health(service: &Service, is_store: bool) -> String {
+    let test = service
+        .healthcheck
+        .as_ref()
+        .map(|check| check.test.as_slice());
+    let words: Vec<String> = match test.and_then(|test| test.split_first()) {
+        Some((kind, words)) if kind == "CMD-SHELL" => words
+            .join(" ")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+        Some((_, words)) => words.to_vec(),
+        None => Vec::new(),
+    };
+    if let Some(path) = http_path(&words, container_port(service)) {
+        format!("health: {{ http: {} }}", quoted(&path))
+    } else if is_store {
+        "health: { tcp: true }".to_owned()
+    } else if words.is_empty() && container_port(service).is_some() {
+        "# health: { http: /healthz }   # else a TCP connection is enough".to_owned()
+    } else {
+        "# health: { command: \"./check\" }   # else as Compose says".to_owned()
+    }
+}
+
+/// Turns a project's name into an app's: both are nearly DNS labels.
+fn app_name(project: &str) -> String {
+    let mapped: String = project
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_lowercase() || c.is_ascii_digit() {
+                c
+            } else {
+                '-'
+            }
+        })
+        .take(63)
+        .collect();
+    let name = mapped.trim_matches('-');
+    if name.is_empty() {
+        "app".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Writes a name as a YAML key or value that is surely a text.
+fn key(name: &str) -> String {
+    let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && !matches!(
+            name.to_ascii_lowercase().as_str(),
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+        );
+    if is_word {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}
+
+/// Writes a text in double quotes; JSON's escapes are YAML's too.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

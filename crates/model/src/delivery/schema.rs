@@ -1,0 +1,128 @@
+//! The JSON Schema (draft 2020-12) of the delivery file, generated from its documented types. Not
+//! its parser, which says more about what is wrong than a schema can.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::DeliveryFile;
+
+/// Returns the JSON Schema of `towpath.yaml`, draft 2020-12, for editors.
+pub fn schema() -> serde_json::Value {
+    let generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
+    let mut value = generator.into_root_schema_for::<DeliveryFile>().to_value();
+    unwrap_nullable(&mut value);
+    value
+}
+
+/// Takes `null` out of what an absent setting may be: a key without a value is an error, so that
+/// an editor must not offer it.
+fn unwrap_nullable(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(unwrap_nullable),
+        Value::Object(map) => {
+            map.values_mut().for_each(unwrap_nullable);
+            map.remove("default");
+            if let Some(Value::Array(types)) = map.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [single] = types.as_slice() {
+                    let single = single.clone();
+                    map.insert("type".to_owned(), single);
+                }
+            }
+            let null = serde_json::json!({ "type": "null" });
+            if let Some(Value::Array(choices)) = map.get_mut("anyOf") {
+                choices.retain(|choice| choice != &null);
+                if let [Value::Object(single)] = choices.as_slice() {
+                    let single = single.clone();
+                    map.remove("anyOf");
+                    for (key, value) in single {
+                        map.entry(key).or_insert(value);
+                    }
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Names a type that exists only for the schema: its text form.
+macro_rules! text_schema {
+    ($($(#[$doc:meta])* $name:ident: $schema:tt)*) => {$(
+        $(#[$doc])*
+        pub(super) struct $name;
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+
+text_schema! {
+    /// A DNS label.
+    AppNameText: { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" }
+    /// See [`super::text::duration`].
+    DurationText: {
+        "type": ["string"],
+        "pattern": "^(0|([0-9]*\\.?[0-9]+(ns|us|µs|ms|s|m|h|d))+)$",
+        "examples": ["500ms", "30s", "5m", "1h30m"]
+    }
+    /// See [`super::text::size`].
+    SizeText: {
+        "type": ["string", "integer"],
+        "pattern": "^[0-9]*\\.?[0-9]+ ?([kKmMgGtT]?(i?[bB])?)$",
+        "examples": ["512k", "10MiB", "1g"]
+    }
+    /// See [`super::text::share_limit`].
+    ShareLimitText: { "type": "string", "pattern": "^ *> *[0-9]*\\.?[0-9]+ *%$", "examples": ["> 1%"] }
+    /// See [`super::text::latency_limit`].
+    LatencyLimitText: { "type": "string", "pattern": "^ *> *[0-9]", "examples": ["> 800ms"] }
+    /// See [`super::text::ratio_limit`].
+    RatioLimitText: { "type": "string", "pattern": "^ *> *[0-9]*\\.?[0-9]+$", "examples": ["> 2"] }
+    /// A text for which a number or a boolean may stand.
+    PlainText: { "type": ["string", "number", "boolean"] }
+    /// A switch that can only be on.
+    True: { "const": true }
+    /// See [`crate::rollout::Strategy`].
+    StrategyText: { "enum": ["rolling", "blue-green", "canary", "recreate"] }
+    /// See [`crate::routing::Protocol`].
+    ProtocolText: { "enum": ["http", "tcp"] }
+    /// One text, or a list of texts.
+    OneOrMany: {
+        "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
+    }
+    /// A share, or a step with its settings.
+    StepText: {
+        "anyOf": [
+            { "type": "string", "pattern": "^[0-9]*\\.?[0-9]+ *%$", "examples": ["5%"] },
+            {
+                "type": "object",
+                "properties": {
+                    "weight": {
+                        "description": "The new release's share of the traffic.",
+                        "type": "string", "pattern": "^[0-9]*\\.?[0-9]+ *%$", "examples": ["25%"]
+                    },
+                    "soak": {
+                        "description": "How long the step lasts. Default: the rollout's `soak`.",
+                        "type": "string", "examples": ["2m"]
+                    },
+                    "pause": {
+                        "description": "Whether a person must resume before the next step. Default: false.",
+                        "type": "boolean"
+                    }
+                },
+                "required": ["weight"],
+                "additionalProperties": false
+            }
+        ]
+    }
+}

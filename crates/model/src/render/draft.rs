@@ -1,0 +1,171 @@
+//! A release as one environment will run it, before the versions of its secrets are known: what
+//! the command line makes and the server pins. Not how it is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{SecretName, SecretVersion, ServiceName};
+use crate::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
+use crate::rollout::Settings;
+use crate::routing::{Protocol, RoutePolicy};
+use crate::workload::{SecretMount, WorkloadSpec};
+
+/// A rendering whose secrets are named but not yet pinned to versions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The services by name.
+    pub services: BTreeMap<ServiceName, DraftService>,
+    /// Where Compose says that the value of a secret comes from. Only for secrets that a service
+    /// reads; never the value.
+    pub secret_sources: BTreeMap<SecretName, SecretSource>,
+    /// How the release is rolled out.
+    pub settings: Settings,
+}
+
+/// One service of a draft.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DraftService {
+    /// What an instance of it is; its `secrets` are empty.
+    pub spec: WorkloadSpec,
+    /// The secrets that an instance is given.
+    pub secrets: Vec<SecretUse>,
+    /// How many instances there are when nobody scaled it.
+    pub replicas: u32,
+    /// What must be true of others before it starts.
+    pub depends_on: BTreeMap<ServiceName, Condition>,
+    /// Whether it runs for ever or to its end.
+    pub role: Role,
+    /// Whether an instance that ends is started again.
+    pub restart: Restart,
+    /// How requests from outside reach it.
+    pub routes: Vec<RouteSpec>,
+    /// What it speaks with the other services; `None` when it does not listen.
+    pub internal: Option<Protocol>,
+    /// The limits and timeouts of its routes.
+    pub policy: RoutePolicy,
+}
+
+/// A secret as a service asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretUse {
+    /// Which secret.
+    pub secret: SecretName,
+    /// The name of the file in the instance's secrets directory.
+    pub file: Option<String>,
+    /// The variable that holds the value.
+    pub variable: Option<String>,
+}
+
+/// Where Compose says that the value of a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// A file, by its absolute path.
+    File(String),
+    /// A variable of whoever runs the command, by its name.
+    Variable(String),
+}
+
+/// Secrets that a release reads and that have no value in the environment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct MissingSecrets {
+    /// Their names and a service that reads each.
+    pub secrets: BTreeMap<SecretName, ServiceName>,
+}
+
+impl fmt::Display for MissingSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<String> = self
+            .secrets
+            .iter()
+            .map(|(secret, service)| format!("`{secret}` (read by {service})"))
+            .collect();
+        write!(f, "secrets without a value: {}", named.join(", "))
+    }
+}
+
+impl Draft {
+    /// Returns the names of all secrets that its services read.
+    pub fn secrets(&self) -> BTreeSet<&SecretName> {
+        self.services
+            .values()
+            .flat_map(|service| &service.secrets)
+            .map(|usage| &usage.secret)
+            .collect()
+    }
+
+    /// Pins every secret to its version in `versions`. Refuses when one has none.
+    pub fn pin(
+        &self,
+        versions: &BTreeMap<SecretName, SecretVersion>,
+    ) -> Result<Rendering, MissingSecrets> {
+        let mut missing = BTreeMap::new();
+        let mut secrets = BTreeMap::new();
+        for (name, service) in &self.services {
+            for SecretUse { secret, .. } in &service.secrets {
+                match versions.get(secret) {
+                    Some(version) => {
+                        secrets.insert(secret.clone(), *version);
+                    }
+                    None => {
+                        missing
+                            .entry(secret.clone())
+                            .or_insert_with(|| name.clone());
+                    }
+                }
+            }
+        }
+        if !missing.is_empty() {
+            return Err(MissingSecrets { secrets: missing });
+        }
+        let services = self
+            .services
+            .iter()
+            .map(|(name, service)| (name.clone(), service.pinned(&secrets)))
+            .collect();
+        Ok(Rendering {
+            services,
+            secrets,
+            settings: self.settings.clone(),
+        })
+    }
+}
+
+impl DraftService {
+    /// Makes the service with its secrets pinned; all of them have to be in `versions`.
+    fn pinned(&self, versions: &BTreeMap<SecretName, SecretVersion>) -> RenderedService {
+        let mut spec = self.spec.clone();
+        spec.secrets = self
+            .secrets
+            .iter()
+            .filter_map(|usage| {
+                Some(SecretMount {
+                    secret: usage.secret.clone(),
+                    version: *versions.get(&usage.secret)?,
+                    file: usage.file.clone(),
+                    variable: usage.variable.clone(),
+                })
+            })
+            .collect();
+        RenderedService {
+            workload: spec.id(),
+            spec: Arc::new(spec),
+            replicas: self.replicas,
+            depends_on: self.depends_on.clone(),
+            role: self.role,
+            restart: self.restart,
+            routes: self.routes.clone(),
+            internal: self.internal,
+            policy: self.policy.clone(),
+        }
+    }
+
+    /// Tells whether the service has a volume of its own that it may write.
+    pub fn is_stateful(&self) -> bool {
+        let mut volumes = self.spec.volumes.iter();
+        volumes.any(|volume| !volume.read_only && !volume.shared)
+    }
+}

@@ -1,0 +1,360 @@
+//! One service of a draft, and the draft as a whole. The rules for its parts are beside it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use towpath_compose::model;
+
+use super::context::{Context, Subject};
+use super::draft::{Draft, DraftService};
+use super::support::{Support, support};
+use super::{address, command, health, limits, mount, route, settings};
+use crate::id::ServiceName;
+use crate::release::{Condition, Restart, Role};
+use crate::workload::{Command, WorkloadSpec};
+
+/// Renders all services. The draft is only good when nothing was complained of.
+pub(super) fn draft(context: &mut Context<'_>) -> Draft {
+    refuse_unknown_names(context);
+    refuse_jobs_of_the_file(context);
+    let subjects = subjects(context);
+    judge_attributes(context, &subjects);
+    let ports = subjects
+        .iter()
+        .filter(|subject| subject.listens)
+        .filter_map(|subject| Some((subject.name.to_string(), subject.container_port?)))
+        .collect();
+    let services: BTreeMap<ServiceName, DraftService> = subjects
+        .iter()
+        .map(|subject| (subject.name.clone(), service(context, subject, &ports)))
+        .collect();
+    let routes = services
+        .iter()
+        .map(|(name, service)| (name.clone(), service.routes.clone()))
+        .collect();
+    route::refuse_conflicts(context, &routes);
+    let uses = services.values().flat_map(|service| &service.secrets);
+    Draft {
+        secret_sources: mount::sources(context.inputs.project, uses),
+        settings: settings::settings(context),
+        services,
+    }
+}
+
+fn subjects<'a>(context: &mut Context<'a>) -> Vec<Subject<'a>> {
+    let mut subjects = Vec::new();
+    for (name, service) in &context.inputs.project.services {
+        match ServiceName::new(name.as_str()) {
+            Ok(name) => subjects.push(Subject::new(context, name, service)),
+            Err(invalid) => {
+                let span = context.compose(&["services", name]);
+                context.refuse("bad-name", invalid.to_string(), span, invalid.rule);
+            }
+        }
+    }
+    subjects
+}
+
+/// Refuses services and volumes in the delivery file that the project does not have.
+fn refuse_unknown_names(context: &mut Context<'_>) {
+    let project = context.inputs.project;
+    let file = &context.inputs.delivery.file;
+    let services: Vec<&str> = project.services.keys().map(String::as_str).collect();
+    let volumes: Vec<&str> = project.volumes.keys().map(String::as_str).collect();
+    let domains: Vec<String> = context
+        .environment
+        .domains
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    let scale: Vec<String> = context
+        .environment
+        .scale
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    for (key, names) in [("domains", domains), ("scale", scale)] {
+        for name in names
+            .iter()
+            .filter(|name| !services.contains(&name.as_str()))
+        {
+            let span = context.in_environment(&[key, name]);
+            context.unknown("service", name, &services, span);
+        }
+    }
+    // A service may be there under a profile that this environment does not have, so that its
+    // settings are no mistake: only names that nothing in the Compose files has are warned of.
+    for name in file.services.keys().map(ServiceName::as_str) {
+        let written = (context.inputs.places)(&["services", name]).is_some();
+        if !services.contains(&name) && !written {
+            let span = context.delivery(&["services", name]);
+            context.unknown("service", name, &services, span);
+        }
+    }
+    for name in file.volumes.keys() {
+        let written = (context.inputs.places)(&["volumes", name]).is_some();
+        if !volumes.contains(&name.as_str()) && !written {
+            let span = context.delivery(&["volumes", name]);
+            context.unknown("volume", name, &volumes, span);
+        }
+    }
+}
+
+fn refuse_jobs_of_the_file(context: &mut Context<'_>) {
+    if let Some(name) = context.inputs.project.jobs.keys().next() {
+        let span = context.compose(&["jobs", name]);
+        let help = "write a service, and wait for it with `service_completed_successfully`";
+        context.refuse("not-supported", "`jobs` are not supported yet", span, help);
+    }
+}
+
+/// What becomes of an attribute, and the services that miss it.
+type Judged<'s> = (Support, Vec<&'s Subject<'s>>);
+
+/// Refuses or warns of the attributes that the engine does not honour, each once with all the
+/// services that have it.
+fn judge_attributes(context: &mut Context<'_>, subjects: &[Subject<'_>]) {
+    let mut found: BTreeMap<String, Judged<'_>> = BTreeMap::new();
+    for subject in subjects {
+        for (attribute, value) in attributes(subject.service) {
+            let support = support(&attribute, &value);
+            let entry = found
+                .entry(attribute)
+                .or_insert_with(|| (support, Vec::new()));
+            if matches!(support, Support::Ignored(_) | Support::Refused(_)) {
+                entry.0 = support;
+                entry.1.push(subject);
+            }
+        }
+    }
+    for (attribute, (support, subjects)) in found {
+        let Some(first) = subjects.first() else {
+            continue;
+        };
+        let keys: Vec<&str> = attribute.split('.').collect();
+        let span = context.compose(&first.at(&keys));
+        let names: Vec<String> = subjects
+            .iter()
+            .map(|subject| format!("`{}`", subject.name))
+            .collect();
+        let names = names.join(", ");
+        match support {
+            Support::Refused(why) => {
+                let message =
+                    format!("the process engine cannot give {names} what `{attribute}` asks for");
+                context.refuse("not-supported", message, span, why);
+            }
+            Support::Ignored(why) => {
+                let message =
+                    format!("`{attribute}` of {names} has no effect on the process engine");
+                context.warn("ignored", message, span, why);
+            }
+            Support::Honoured | Support::Translated(_) | Support::Needless(_) => {}
+        }
+    }
+}
+
+/// Returns the attributes that a service has, those of `deploy` as `deploy.name`.
+fn attributes(service: &model::Service) -> Vec<(String, Value)> {
+    let Ok(Value::Object(map)) = serde_json::to_value(service) else {
+        return Vec::new();
+    };
+    map.into_iter()
+        .filter(|(key, _)| !key.starts_with("x-"))
+        .flat_map(|(key, value)| match value {
+            Value::Object(deploy) if key == "deploy" => deploy
+                .into_iter()
+                .filter(|(key, _)| !key.starts_with("x-"))
+                .map(|(key, value)| (format!("deploy.{key}"), value))
+                .collect(),
+            value => vec![(key, value)],
+        })
+        .collect()
+}
+
+fn service(
+    context: &mut Context<'_>,
+    subject: &Subject<'_>,
+    ports: &BTreeMap<String, u16>,
+) -> DraftService {
+    let process = &subject.settings.process;
+    let uses_source = command::uses_source(context, subject);
+    // A service without a command was complained of: the draft is never used.
+    let nothing = Command::Exec(Vec::new());
+    let spec = WorkloadSpec {
+        service: subject.name.clone(),
+        command: command::command(context, subject).unwrap_or(nothing),
+        environment: environment(context, subject, ports),
+        working_directory: command::working_directory(context, subject),
+        source: context.inputs.source.clone().filter(|_| uses_source),
+        build: process.build.clone(),
+        user: process
+            .user
+            .clone()
+            .or_else(|| subject.service.user.clone()),
+        secrets: Vec::new(),
+        configs: mount::configs(context, subject),
+        volumes: mount::volumes(context, subject),
+        container_port: subject.container_port,
+        listens: subject.listens,
+        health: health::check(context, subject),
+        stop_signal: limits::stop_signal(context, subject),
+        stop_grace: limits::stop_grace(subject),
+        limits: limits::limits(context, subject),
+    };
+    let service = DraftService {
+        spec,
+        secrets: mount::secrets(context, subject),
+        replicas: replicas(context, subject),
+        depends_on: depends_on(context, subject),
+        role: role(context, subject),
+        restart: restart(subject),
+        routes: route::routes(context, subject),
+        internal: subject.listens.then(|| route::internal(subject)),
+        policy: route::policy(&subject.settings.policy),
+    };
+    refuse_second_writer(context, subject, &service);
+    service
+}
+
+/// Returns the plain variables: Compose's, with the addresses of services made to work, and over
+/// them the delivery file's.
+fn environment(
+    context: &mut Context<'_>,
+    subject: &Subject<'_>,
+    ports: &BTreeMap<String, u16>,
+) -> BTreeMap<String, String> {
+    let project = context.inputs.project;
+    let stated = subject.service.environment.iter();
+    let mut variables: BTreeMap<String, String> = stated
+        .filter_map(|(name, value)| {
+            let value = address::translate(value.as_ref()?, project, ports);
+            Some((name.clone(), value))
+        })
+        .collect();
+    for (name, value) in &mut variables {
+        let Some(service) = address::bare_name(name, value, project).map(str::to_owned) else {
+            continue;
+        };
+        let variable = address::host_variable(&service);
+        let span = context.compose(&subject.at(&["environment", name]));
+        let message = format!(
+            "`{service}` is no host name for a process: the variable gets `${{{variable}}}` instead"
+        );
+        let port_variable = variable.replace("_HOST", "_PORT");
+        let help = format!(
+            "give the program `${{{port_variable}}}` too, under `process.environment` in towpath.yaml"
+        );
+        context.warn("host-translated", message, span, help);
+        *value = format!("${{{variable}}}");
+    }
+    variables.extend(subject.settings.process.environment.clone());
+    variables
+}
+
+fn replicas(context: &Context<'_>, subject: &Subject<'_>) -> u32 {
+    let scale = context.environment.scale.get(&subject.name).copied();
+    let deploy = subject.service.deploy.as_ref();
+    let is_global = deploy.is_some_and(|deploy| deploy.mode.as_deref() == Some("global"));
+    let compose = if is_global {
+        1
+    } else {
+        subject.service.replicas()
+    };
+    scale.unwrap_or(compose)
+}
+
+fn refuse_second_writer(context: &mut Context<'_>, subject: &Subject<'_>, service: &DraftService) {
+    let name = subject.name.as_str();
+    if service.replicas <= 1 || !(service.is_stateful() || subject.is_job) {
+        return;
+    }
+    let span = if context.environment.scale.contains_key(&subject.name) {
+        context.in_environment(&["scale", name])
+    } else if subject.service.scale.is_some() {
+        context.compose(&subject.at(&["scale"]))
+    } else {
+        context.compose(&subject.at(&["deploy", "replicas"]))
+    };
+    if subject.is_job {
+        let message = format!("`{name}` is a release job: it runs once for each deployment");
+        context.refuse("too-many", message, span, "write 1, or remove the number");
+        return;
+    }
+    let volumes = service.spec.volumes.iter();
+    let volume = volumes
+        .filter(|volume| !volume.read_only && !volume.shared)
+        .map(|volume| volume.volume.as_str())
+        .next()
+        .unwrap_or_default();
+    let message = format!(
+        "`{name}` writes to the volume `{volume}`: there is never more than one instance of it"
+    );
+    let help = format!(
+        "write 1; or `volumes: {{ {volume}: {{ shared: true }} }}` in towpath.yaml if several instances may write to it at once"
+    );
+    context.refuse("too-many", message, span, help);
+}
+
+/// Returns what must be true of others; a dependency that is not required and not there is none.
+fn depends_on(
+    context: &mut Context<'_>,
+    subject: &Subject<'_>,
+) -> BTreeMap<ServiceName, Condition> {
+    let mut conditions = BTreeMap::new();
+    for (name, dependency) in &subject.service.depends_on {
+        let is_there = context.inputs.project.services.contains_key(name);
+        match ServiceName::new(name.as_str()) {
+            Ok(name) if is_there => {
+                let condition = match dependency.condition {
+                    model::Condition::Started => Condition::Started,
+                    model::Condition::Healthy => Condition::Healthy,
+                    model::Condition::CompletedSuccessfully => Condition::Completed,
+                };
+                conditions.insert(name, condition);
+            }
+            _ if dependency.required => {
+                let span = context.compose(&subject.at(&["depends_on", name]));
+                let message = format!("`{}` depends on `{name}`, which is not there", subject.name);
+                let help = "add the service or its profile, or write `required: false`";
+                context.refuse("no-dependency", message, span, help);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    conditions
+}
+
+fn role(context: &mut Context<'_>, subject: &Subject<'_>) -> Role {
+    let irreversible = subject.settings.irreversible;
+    if subject.is_job {
+        return Role::Job { irreversible };
+    }
+    if irreversible {
+        let name = subject.name.as_str();
+        let span = context.delivery(&["services", name, "irreversible"]);
+        let message =
+            format!("`{name}` is not a release job: nothing it does could be irreversible");
+        let help = "let the services that need it wait for it with `condition: service_completed_successfully`";
+        context.refuse("not-a-job", message, span, help);
+    }
+    Role::Service
+}
+
+/// Returns whether an instance that ends is started again. Where Compose does not say, a service
+/// is kept running (as with `deploy`), not left stopped (as on a laptop).
+fn restart(subject: &Subject<'_>) -> Restart {
+    if subject.is_job {
+        return Restart::No;
+    }
+    let deploy = subject.service.deploy.as_ref();
+    let policy = deploy.and_then(|deploy| deploy.restart_policy.as_ref());
+    let stated = policy
+        .and_then(|policy| policy.condition.as_deref())
+        .or(subject.service.restart.as_deref());
+    match stated {
+        Some("none" | "no") => Restart::No,
+        Some(text) if text.starts_with("on-failure") => Restart::OnFailure,
+        _ => Restart::Always,
+    }
+}

@@ -1,0 +1,90 @@
+//! What the world knows of ports, images and the clients of stores. Guesses that the delivery file
+//! can overrule, never rules.
+
+/// Ports on which something else than HTTP is spoken.
+const TCP_PORTS: &[u16] = &[
+    21, 22, 25, 53, 110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 1883, 2181, 3306, 4222,
+    5432, 5433, 5671, 5672, 6379, 6380, 6432, 7687, 8883, 9042, 9092, 9093, 11211, 26257, 27017,
+    33060,
+];
+
+/// Images of stores and brokers, and the port on which each listens. None of them speaks HTTP there.
+const STORES: &[(&str, u16)] = &[
+    ("cassandra", 9042),
+    ("kafka", 9092),
+    ("keydb", 6379),
+    ("mariadb", 3306),
+    ("memcached", 11211),
+    ("mongo", 27017),
+    ("mongodb", 27017),
+    ("mosquitto", 1883),
+    ("eclipse-mosquitto", 1883),
+    ("mysql", 3306),
+    ("nats", 4222),
+    ("percona", 3306),
+    ("pgvector", 5432),
+    ("postgis", 5432),
+    ("postgres", 5432),
+    ("postgresql", 5432),
+    ("rabbitmq", 5672),
+    ("redis", 6379),
+    ("redis-stack-server", 6379),
+    ("timescaledb", 5432),
+    ("valkey", 6379),
+    ("zookeeper", 2181),
+];
+
+/// Programs that ask a store how it is, and know its usual port by themselves.
+const STORE_CLIENTS: &[&str] = &[
+    "healthcheck.sh",
+    "keydb-cli",
+    "mariadb-admin",
+    "mongo",
+    "mongosh",
+    "mysql",
+    "mysqladmin",
+    "pg_isready",
+    "psql",
+    "rabbitmq-diagnostics",
+    "rabbitmqctl",
+    "redis-cli",
+    "valkey-cli",
+];
+
+/// Tells whether something else than HTTP is usually spoken on a port.
+pub(crate) fn is_tcp(port: u16) -> bool {
+    TCP_PORTS.contains(&port)
+}
+
+/// Returns the name and port of the store or broker that an image is.
+pub(crate) fn store(image: &str) -> Option<(&'static str, u16)> {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = name.split_once(':').map_or(name, |(name, _)| name);
+    STORES.iter().find(|(store, _)| *store == name).copied()
+}
+
+/// Tells whether a program is the client of a store.
+pub(crate) fn is_store_client(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    STORE_CLIENTS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_known_whatever_its_registry_and_tag() {
+        for image in [
+            "postgres",
+            "postgres:16-alpine",
+            "registry.example.com:5000/library/postgres:16",
+            "bitnami/postgresql:16",
+            "postgres@sha256:0123",
+        ] {
+            assert_eq!(store(image).map(|(_, port)| port), Some(5432), "{image}");
+        }
+        assert_eq!(store("postgres-exporter:1"), None);
+    }
+}

@@ -1,0 +1,318 @@
+//! The delivery file: what is accepted, what is refused and in which words.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use towpath_compose::source::Source;
+use towpath_model::delivery::{Delivery, Step, scaffold};
+use towpath_model::id::{EnvironmentName, ServiceName};
+use towpath_model::rollout::Strategy;
+use towpath_model::workload::Command;
+
+use crate::fixture::{Compose, delivery, refusal};
+
+const FULL: &str = r#"
+app: launches
+rollout: { bake: 10m, drain: 15s }
+environments:
+  dev: { engine: process }
+  production:
+    engine: process
+    compose: [compose.yaml, compose.production.yaml]
+    env_files: [production.env]
+    profiles: [metrics]
+    variables: { HTTP_PORT: 8081, DEBUG: false, NAME: "x" }
+    domains: { web: launches.example.com, admin: [a.example.com, "*.b.example.com"] }
+    http_port: 8080
+    scale: { web: 3 }
+    rollout:
+      strategy: canary
+      steps: [5%, { weight: 25%, soak: 2m, pause: true }, 100%]
+      soak: 30s
+      surge: 2
+      unavailable: 1
+      progress_deadline: 20m
+      bake: 1h30m
+      drain: 30s
+      drain_websockets: 5m
+      start_failures: 5
+      automatic_rollback: false
+      pause_expiry: 12h
+      abort_when: { error_rate: "> 1%", p99: "> 800ms", p99_ratio: "> 2", min_requests: 100 }
+volumes:
+  uploads: { shared: true }
+services:
+  web:
+    process:
+      build: cargo build --release
+      command: [target/release/web, --quiet]
+      environment: { RUST_LOG: info, WORKERS: 4 }
+      working_directory: web
+      user: 1000
+      source: true
+    health: { http: /healthz, interval: 2s, start_interval: 50ms, timeout: 1s, retries: 2, start_period: 10s }
+    protocol: http
+    listen: true
+    port: 8000
+    secrets: { API_KEY: api-key }
+    policy: { connect_timeout: 1s, response_timeout: 500ms, idle_timeout: 1m, max_body: 10MiB, rate_limit: 100, sticky: true }
+  migrate: { irreversible: true }
+"#;
+
+#[test]
+fn every_key_is_read() {
+    let delivery = delivery(FULL).unwrap();
+    let production = delivery
+        .file
+        .environment(&EnvironmentName::new("production").unwrap())
+        .unwrap();
+    assert_eq!(production.rollout.strategy, Some(Strategy::Canary));
+    assert_eq!(
+        production
+            .rollout
+            .steps
+            .as_deref()
+            .and_then(|steps| steps.get(1)),
+        Some(&Step {
+            weight: 2_500,
+            soak: Some(Duration::from_mins(2)),
+            pause: true
+        })
+    );
+    assert_eq!(production.rollout.bake, Some(Duration::from_mins(90)));
+    assert_eq!(
+        production.rollout.abort_when.p99,
+        Some(Duration::from_millis(800))
+    );
+    assert_eq!(production.variables["HTTP_PORT"], "8081");
+    assert_eq!(production.variables["DEBUG"], "false");
+    let web = &delivery.file.services[&ServiceName::new("web").unwrap()];
+    assert_eq!(
+        web.process.command,
+        Some(Command::Exec(vec![
+            "target/release/web".into(),
+            "--quiet".into()
+        ]))
+    );
+    assert_eq!(web.process.user.as_deref(), Some("1000"));
+    assert_eq!(web.policy.max_body, Some(10 << 20));
+    insta::assert_debug_snapshot!(delivery.file);
+}
+
+#[test]
+fn places_are_those_of_the_values() {
+    let delivery = delivery("app: shop\nenvironments:\n  dev:\n    scale: { web: 3 }\n").unwrap();
+    let span = delivery
+        .span(&["environments", "dev", "scale", "web"])
+        .unwrap();
+    assert_eq!(span.to_string(), "towpath.yaml:4:19");
+    let above = delivery
+        .span(&["environments", "dev", "domains", "web"])
+        .unwrap();
+    assert_eq!(above.start.line, 4);
+    assert_eq!(delivery.span(&["services"]), None);
+}
+
+#[test]
+fn an_app_without_a_file_has_one_environment() {
+    for file in [
+        Delivery::default(),
+        delivery("").unwrap(),
+        delivery("app: x\n").unwrap(),
+    ] {
+        let dev = EnvironmentName::new("dev").unwrap();
+        assert_eq!(file.file.environment_names(), vec![dev.clone()]);
+        assert!(file.file.environment(&dev).is_some());
+        assert!(
+            file.file
+                .environment(&EnvironmentName::new("prod").unwrap())
+                .is_none()
+        );
+    }
+}
+
+/// Each a file that is refused; the complaints are in the snapshot.
+const REFUSED: &[(&str, &str)] = &[
+    ("unknown key", "enviroments: {}\n"),
+    ("unknown key without a near one", "whatever: 1\n"),
+    (
+        "unknown key in a service",
+        "services:\n  web:\n    healht: { http: / }\n",
+    ),
+    (
+        "unknown key deep down",
+        "rollout: { abort_when: { eror_rate: \"> 1%\" } }\n",
+    ),
+    (
+        "all complaints at once",
+        "app: Shop\nrollout: { strategy: cannary, bake: 5 }\n",
+    ),
+    (
+        "a later key at the top",
+        "pipeline: []\nschedules: {}\nnotify: {}\n",
+    ),
+    (
+        "a later key of an environment",
+        "environments:\n  dev:\n    deploy: { on: push }\n    backups: {}\n",
+    ),
+    (
+        "a later engine",
+        "environments: { dev: { engine: docker } }\n",
+    ),
+    (
+        "an engine that is none",
+        "environments: { dev: { engine: proces } }\n",
+    ),
+    (
+        "automatic scaling",
+        "environments: { dev: { scale: { web: { min: 1 } } } }\n",
+    ),
+    ("a list for a mapping", "environments: [dev]\n"),
+    (
+        "a text for a number",
+        "environments: { dev: { scale: { web: many } } }\n",
+    ),
+    (
+        "a negative number",
+        "environments: { dev: { scale: { web: -1 } } }\n",
+    ),
+    (
+        "a number for a text",
+        "services: { web: { process: { working_directory: 5 } } }\n",
+    ),
+    (
+        "a number for a list",
+        "environments: { dev: { compose: compose.yaml } }\n",
+    ),
+    (
+        "a yes for a boolean",
+        "volumes: { data: { shared: yes } }\n",
+    ),
+    ("a duration without a unit", "rollout: { drain: 30 }\n"),
+    ("a duration that is a list", "rollout: { drain: [30s] }\n"),
+    (
+        "a bad name of an environment",
+        "environments: { My_Env: {} }\n",
+    ),
+    (
+        "a bad name of a secret",
+        "services: { web: { secrets: { KEY: \"a b\" } } }\n",
+    ),
+    (
+        "a bad name of a variable",
+        "services: { web: { secrets: { 1KEY: key } } }\n",
+    ),
+    (
+        "steps that do not grow",
+        "rollout: { steps: [50%, 25%, 100%] }\n",
+    ),
+    ("steps that do not end", "rollout: { steps: [5%, 50%] }\n"),
+    (
+        "a step that is too large",
+        "rollout: { steps: [5%, 150%] }\n",
+    ),
+    (
+        "a step without a weight",
+        "rollout: { steps: [{ soak: 1m }, 100%] }\n",
+    ),
+    (
+        "a limit without a sign",
+        "rollout: { abort_when: { error_rate: 1% } }\n",
+    ),
+    ("a rollout that cannot move", "rollout: { surge: 0 }\n"),
+    (
+        "two kinds of check",
+        "services: { web: { health: { http: /, tcp: true } } }\n",
+    ),
+    (
+        "a check without a path",
+        "services: { web: { health: { http: healthz } } }\n",
+    ),
+    (
+        "a check that is off",
+        "services: { web: { health: { tcp: false } } }\n",
+    ),
+    (
+        "a word for a check",
+        "services: { web: { health: none } }\n",
+    ),
+    (
+        "no time for a check",
+        "services: { web: { health: { timeout: 0s, retries: 0 } } }\n",
+    ),
+    (
+        "an empty command",
+        "services: { web: { process: { command: \"\" } } }\n",
+    ),
+    (
+        "a size without a unit that exists",
+        "services: { web: { policy: { max_body: 10x } } }\n",
+    ),
+    (
+        "a host name with a scheme",
+        "environments: { dev: { domains: { web: \"http://x.y\" } } }\n",
+    ),
+    (
+        "a service without host names",
+        "environments: { dev: { domains: { web: [] } } }\n",
+    ),
+    ("the port 0", "environments: { dev: { http_port: 0 } }\n"),
+    (
+        "a port that is too large",
+        "environments: { dev: { http_port: 80800 } }\n",
+    ),
+    (
+        "a protocol that is none",
+        "services: { web: { protocol: https } }\n",
+    ),
+    ("no YAML", "app: [\n"),
+    ("a key twice", "app: a\napp: b\n"),
+    ("a list at the top", "- app\n"),
+];
+
+#[test]
+fn bad_files_are_refused_with_place_and_advice() {
+    let table: Vec<String> = REFUSED
+        .iter()
+        .map(|(what, text)| format!("# {what}\n{}", refusal(delivery(text))))
+        .collect();
+    insta::assert_snapshot!(table.join("\n\n"));
+}
+
+#[test]
+fn a_scaffold_is_a_delivery_file_that_fits_its_project() {
+    let compose = Compose::new(crate::render::FLASK);
+    let text = scaffold(&compose.project);
+    insta::assert_snapshot!(text);
+    assert_eq!(delivery(&text).map(|_| ()), Ok(()));
+    let rendered = compose.render(&text, "dev").unwrap();
+    assert_eq!(rendered.draft.services.len(), 4);
+}
+
+#[test]
+fn a_scaffold_parses_whatever_the_names_are() {
+    let compose = Compose::new(
+        "name: 1_My.App_\nservices:\n  \"true\": { image: x, networks: {} }\n  \"1\": { build: { context: /app }, command: [\"a\\\"b\", 'c: d', \"#\"] }\nvolumes: { \"on\": {} }\n",
+    );
+    let text = scaffold(&compose.project);
+    let read = delivery(&text).unwrap();
+    assert_eq!(read.file.services.len(), 2, "{text}");
+    assert!(read.file.volumes.contains_key("on"));
+    assert!(delivery(&scaffold(&towpath_compose::Project::default())).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
+        let _unused = Delivery::parse(&Source::new("towpath.yaml", text));
+    }
+
+    #[test]
+    fn no_change_of_a_good_file_makes_the_parser_panic(
+        at in 0..FULL.len(), length in 0..12_usize, put in "[-:{}\\[\\]a-z0-9%>\"' \n&*!|]{0,6}"
+    ) {
+        let head: String = FULL.chars().take(at).collect();
+        let tail: String = FULL.chars().skip(at + length).collect();
+        let _unused = Delivery::parse(&Source::new("towpath.yaml", format!("{head}{put}{tail}")));
+    }
+}

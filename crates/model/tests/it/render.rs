@@ -1,0 +1,392 @@
+//! From Compose project and delivery file to a release: whole projects and single rules.
+
+use std::collections::BTreeMap;
+
+use towpath_model::id::{SecretName, SecretVersion, ServiceName, WorkloadId};
+use towpath_model::render::{Draft, SecretSource};
+use towpath_model::workload::Probe;
+
+use crate::fixture::{Compose, lines, refusal};
+
+/// A Python web app with a worker and stores, as `docker compose config` prints it.
+pub(crate) const FLASK: &str = r#"
+name: guestbook
+services:
+  web:
+    build: { context: /app, dockerfile: Dockerfile }
+    command: [gunicorn, "--bind=0.0.0.0:8000", app:app]
+    depends_on:
+      migrate: { condition: service_completed_successfully, required: true }
+      redis: { condition: service_healthy, required: true }
+    environment:
+      CELERY_BROKER_URL: redis://redis:6379/0
+      SENTRY_DSN:
+    healthcheck:
+      test: [CMD-SHELL, "curl -f http://localhost:8000/healthz || exit 1"]
+      interval: 10s
+    ports: [{ mode: ingress, target: 8000, published: "8080", protocol: tcp }]
+    networks: { default: null }
+    restart: unless-stopped
+    secrets: [{ source: session-key, target: /run/secrets/session-key }]
+    labels: { team: a }
+    deploy:
+      replicas: 2
+      resources: { limits: { cpus: 0.5, memory: "268435456" } }
+      placement: {}
+      update_config: { parallelism: 2, order: start-first, failure_action: rollback, monitor: 30s }
+  worker:
+    build: { context: /app, dockerfile: Dockerfile }
+    command: [celery, -A, tasks, worker]
+    depends_on: { redis: { condition: service_started, required: true } }
+    environment: { CELERY_BROKER_URL: redis://redis:6379/0 }
+    networks: { default: null }
+    stop_signal: INT
+    stop_grace_period: 1m0s
+    labels: { team: a }
+  migrate:
+    build: { context: /app, dockerfile: Dockerfile }
+    command: [flask, db, upgrade]
+    networks: { default: null }
+  redis:
+    image: redis:7-alpine
+    command: [redis-server, --appendonly, "yes"]
+    healthcheck: { test: [CMD, redis-cli, ping], interval: 5s, timeout: 3s, retries: 5 }
+    networks: { default: null }
+    volumes: [{ type: volume, source: data, target: /data, volume: {} }]
+networks: { default: { name: guestbook_default, ipam: {} } }
+volumes: { data: { name: guestbook_data } }
+secrets: { session-key: { name: guestbook_session-key, file: /app/session.key } }
+"#;
+
+const FLASK_DELIVERY: &str = r#"
+app: guestbook
+environments:
+  dev: {}
+  production:
+    domains: { web: guestbook.example.com }
+    http_port: 8081
+    scale: { web: 3 }
+    rollout: { strategy: canary, steps: [10%, 100%], soak: 20s }
+services:
+  web:
+    process: { build: "pip install -r requirements.txt", command: "exec gunicorn -b $HOST:$PORT app:app" }
+    secrets: { STRIPE_KEY: stripe-key }
+  redis:
+    process: { command: "exec redis-server --bind $HOST --port $PORT" }
+  migrate: { irreversible: true }
+"#;
+
+fn service(name: &str) -> ServiceName {
+    ServiceName::new(name).unwrap()
+}
+
+fn pinned(draft: &Draft, version: u32) -> towpath_model::release::Rendering {
+    let versions: BTreeMap<SecretName, SecretVersion> = draft
+        .secrets()
+        .into_iter()
+        .map(|name| (name.clone(), SecretVersion(version)))
+        .collect();
+    draft.pin(&versions).unwrap()
+}
+
+#[test]
+fn a_python_app_is_rendered_for_processes() {
+    let compose = Compose::new(FLASK);
+    let rendered = compose.render(FLASK_DELIVERY, "production").unwrap();
+    insta::assert_json_snapshot!("flask_production", rendered.draft);
+    insta::assert_snapshot!("flask_warnings", lines(&rendered.warnings));
+}
+
+#[test]
+fn a_draft_survives_the_way_to_the_server() {
+    let draft = Compose::new(FLASK)
+        .render(FLASK_DELIVERY, "dev")
+        .unwrap()
+        .draft;
+    let json = serde_json::to_string(&draft).unwrap();
+    assert_eq!(serde_json::from_str::<Draft>(&json).unwrap(), draft);
+}
+
+#[test]
+fn secrets_have_to_have_a_value_before_a_release_is_made() {
+    let draft = Compose::new(FLASK)
+        .render(FLASK_DELIVERY, "dev")
+        .unwrap()
+        .draft;
+    let key = SecretName::new("session-key").unwrap();
+    assert_eq!(
+        draft.secret_sources,
+        BTreeMap::from([(
+            key.clone(),
+            SecretSource::File("/app/session.key".to_owned())
+        )])
+    );
+    let missing = draft
+        .pin(&BTreeMap::from([(key, SecretVersion(1))]))
+        .unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "secrets without a value: `stripe-key` (read by web)"
+    );
+}
+
+fn workloads(rendering: &towpath_model::release::Rendering) -> BTreeMap<&str, &WorkloadId> {
+    let services = rendering.services.iter();
+    services
+        .map(|(name, service)| (name.as_str(), &service.workload))
+        .collect()
+}
+
+#[test]
+fn only_what_an_instance_is_changes_its_workload() {
+    let compose = Compose::new(FLASK);
+    let dev = pinned(&compose.render(FLASK_DELIVERY, "dev").unwrap().draft, 1);
+    let production = pinned(
+        &compose.render(FLASK_DELIVERY, "production").unwrap().draft,
+        1,
+    );
+    assert_eq!(
+        workloads(&dev),
+        workloads(&production),
+        "replicas and routes are not in it"
+    );
+    let rotated = pinned(&compose.render(FLASK_DELIVERY, "dev").unwrap().draft, 2);
+    assert_ne!(workloads(&dev)["web"], workloads(&rotated)["web"]);
+    assert_eq!(workloads(&dev)["worker"], workloads(&rotated)["worker"]);
+    let source = compose.render_source(FLASK_DELIVERY, "dev", b"other source");
+    let changed = pinned(&source.unwrap().draft, 1);
+    assert_ne!(workloads(&dev)["web"], workloads(&changed)["web"]);
+    assert_eq!(
+        workloads(&dev)["redis"],
+        workloads(&changed)["redis"],
+        "a store is not replaced because the source changed"
+    );
+}
+
+/// Renders one service, described by its attributes, in `dev`.
+fn one(
+    attributes: &str,
+    delivery: &str,
+) -> Result<towpath_model::render::Rendered, towpath_compose::Diagnostics> {
+    Compose::new(&format!("name: x\nservices:\n  web:\n{attributes}")).render(delivery, "dev")
+}
+
+fn one_service(attributes: &str, delivery: &str) -> towpath_model::render::DraftService {
+    let rendered = one(attributes, delivery).unwrap();
+    rendered.draft.services[&service("web")].clone()
+}
+
+/// Each a service and a delivery file that cannot be rendered; the complaints are in the snapshot.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "an image without a command",
+        "    image: ghcr.io/me/web\n",
+        "",
+    ),
+    (
+        "a build without a command",
+        "    build: { context: /app }\n",
+        "",
+    ),
+    ("nothing at all", "    environment: {}\n", ""),
+    (
+        "options for an image",
+        "    image: postgres\n    command: [-c, max_connections=9]\n",
+        "",
+    ),
+    (
+        "privileges",
+        "    command: [x]\n    privileged: true\n    cap_add: [NET_ADMIN]\n",
+        "",
+    ),
+    (
+        "no network",
+        "    command: [x]\n    network_mode: none\n",
+        "",
+    ),
+    (
+        "data on the host",
+        "    command: [x]\n    volumes:\n      - { type: bind, source: /srv/data, target: /data }\n",
+        "",
+    ),
+    (
+        "data in the tree",
+        "    command: [x]\n    volumes:\n      - { type: bind, source: /app/data, target: /data }\n",
+        "",
+    ),
+    (
+        "a datagram port",
+        "    command: [x]\n    ports: [{ target: 53, published: '53', protocol: udp }]\n",
+        "",
+    ),
+    (
+        "two ports",
+        "    command: [x]\n    ports: [{ target: 80, published: '8080' }, { target: 81, published: '8081' }]\n",
+        "",
+    ),
+    (
+        "two writers",
+        "    command: [x]\n    volumes: [{ type: volume, source: data, target: /data }]\n",
+        "environments: { dev: { scale: { web: 2 } } }",
+    ),
+    (
+        "a host name for a worker",
+        "    command: [x]\n",
+        "environments: { dev: { domains: { web: x.example.com } } }\nservices: { web: { listen: false } }",
+    ),
+    (
+        "a host name for a store",
+        "    image: redis\n    command: [redis-server]\n",
+        "environments: { dev: { domains: { web: x.example.com } } }",
+    ),
+    (
+        "a check of a port that is not there",
+        "    command: [x]\n",
+        "services: { web: { listen: false, health: { http: / } } }",
+    ),
+    (
+        "what is no job",
+        "    command: [x]\n",
+        "services: { web: { irreversible: true } }",
+    ),
+    (
+        "unknown names",
+        "    command: [x]\n",
+        "environments: { dev: { scale: { wbe: 2 }, domains: { api: a.b } } }\nservices: { wep: {} }\nvolumes: { data: {} }",
+    ),
+    (
+        "a signal that is none",
+        "    command: [x]\n    stop_signal: SIGSTOPP\n",
+        "",
+    ),
+    (
+        "a secret elsewhere",
+        "    command: [x]\n    secrets: [{ source: key, target: /etc/key }]\n",
+        "",
+    ),
+];
+
+#[test]
+fn what_cannot_run_is_refused_with_place_and_advice() {
+    let table: Vec<String> = REFUSED
+        .iter()
+        .map(|(what, attributes, delivery)| {
+            format!("# {what}\n{}", refusal(one(attributes, delivery)))
+        })
+        .collect();
+    insta::assert_snapshot!("refused", table.join("\n\n"));
+}
+
+#[test]
+fn services_cannot_share_a_port_or_a_host_name() {
+    let compose = Compose::new(
+        "name: x\nservices:\n  a: { command: [x], ports: [{ target: 80, published: '8080' }] }\n  b:\n    command: [x]\n    ports: [{ target: 80, published: '8080', host_ip: 127.0.0.1 }]\n",
+    );
+    let complaint = refusal(compose.render("", "dev"));
+    assert!(
+        complaint.starts_with("compose.yaml:6:12: error: `b` and `a` both publish the port 8080"),
+        "{complaint}"
+    );
+    let compose = Compose::new("name: x\nservices: { a: { command: [x] }, b: { command: [x] } }\n");
+    let domains = "environments: { dev: { domains: { a: x.example.com, b: [y.example.com, X.example.com] } } }";
+    let complaint = refusal(compose.render(domains, "dev"));
+    assert!(
+        complaint.contains("`b` and `a` both have the host name `x.example.com`"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn host_names_and_a_published_port_share_the_listener() {
+    let service = one_service(
+        "    command: [x]\n    ports: [{ target: 80, published: '8080' }]\n",
+        "environments: { dev: { domains: { web: x.example.com } } }",
+    );
+    let ports: Vec<(u16, usize)> = service
+        .routes
+        .iter()
+        .map(|route| (route.port, route.hosts.len()))
+        .collect();
+    assert_eq!(ports, [(8080, 0), (8080, 1)]);
+}
+
+#[test]
+fn a_shared_volume_may_have_many_writers() {
+    let service = one_service(
+        "    command: [x]\n    volumes: [{ type: volume, source: data, target: /data }]\nvolumes: { data: {} }\n",
+        "environments: { dev: { scale: { web: 2 } } }\nvolumes: { data: { shared: true } }",
+    );
+    assert_eq!(service.replicas, 2);
+    assert!(!service.is_stateful());
+}
+
+#[test]
+fn the_delivery_file_wins_over_compose_and_the_default() {
+    let attributes = "    image: redis\n    command: [redis-server]\n    healthcheck: { test: [CMD, redis-cli, ping], interval: 7s }\n";
+    assert_eq!(one_service(attributes, "").spec.health.probe, Probe::Tcp);
+    let service = one_service(
+        attributes,
+        "services: { web: { health: { command: ./check } } }",
+    );
+    assert!(matches!(service.spec.health.probe, Probe::Command(_)));
+    assert_eq!(service.spec.health.interval.as_secs(), 7);
+    let service = one_service(
+        attributes,
+        "services: { web: { health: { none: true, interval: 1s } } }",
+    );
+    assert_eq!(service.spec.health.probe, Probe::Running);
+    assert_eq!(service.spec.health.interval.as_secs(), 1);
+}
+
+#[test]
+fn a_service_without_a_port_does_not_listen() {
+    let service = one_service("    command: [worker]\n", "");
+    assert!(!service.spec.listens);
+    assert_eq!(service.internal, None);
+    assert_eq!(service.spec.health.probe, Probe::Running);
+}
+
+#[test]
+fn configs_carry_their_content() {
+    let service = one_service(
+        "    command: [x]\n    configs: [{ source: motd, target: /etc/motd }, { source: inline }]\nconfigs: { motd: { file: /app/motd.txt }, inline: { content: abc } }\n",
+        "",
+    );
+    let contents: Vec<(&str, &str)> = service
+        .spec
+        .configs
+        .iter()
+        .map(|config| (config.target.as_str(), config.content.as_str()))
+        .collect();
+    assert_eq!(contents, [("/etc/motd", "hello"), ("/inline", "abc")]);
+}
+
+#[test]
+fn stop_first_of_every_service_is_the_rollouts() {
+    let rendered = one(
+        "    command: [x]\n    deploy: { update_config: { parallelism: 3, order: stop-first, failure_action: pause } }\n",
+        "",
+    )
+    .unwrap();
+    let settings = rendered.draft.settings;
+    assert_eq!((settings.surge, settings.unavailable), (0, 3));
+    assert!(!settings.automatic_rollback);
+    let overruled = one(
+        "    command: [x]\n    deploy: { update_config: { order: stop-first } }\n",
+        "rollout: { surge: 2, unavailable: 0 }",
+    );
+    let settings = overruled.unwrap().draft.settings;
+    assert_eq!((settings.surge, settings.unavailable), (2, 0));
+}
+
+#[test]
+fn an_unknown_environment_is_refused_with_those_there_are() {
+    let complaint = refusal(
+        Compose::new("name: x\nservices: {}\n")
+            .render("environments: { dev: {}, prod: {} }", "staging"),
+    );
+    assert!(
+        complaint.contains("the delivery file has: dev, prod"),
+        "{complaint}"
+    );
+}
