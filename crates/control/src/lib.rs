@@ -1,1 +1,18 @@
-//! What the platform does: commands, queries, reconcilers, deployments.
+//! What the platform does: commands, queries, the reconcile loop of each environment, and the one
+//! table that the router is told. There is no HTTP here and no concrete engine: both come in as
+//! ports.
+
+mod command;
+mod error;
+mod hub;
+mod keeper;
+mod observe;
+mod platform;
+mod query;
+mod release;
+mod secret;
+
+pub use command::Deploy;
+pub use error::{Error, Kind};
+pub use keeper::Snapshot;
+pub use platform::{Config, Platform, Ports, SocketTest};

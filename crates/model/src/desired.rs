@@ -222,29 +222,31 @@ fn changed(
     stable: Option<View<'_>>,
     candidate: Option<View<'_>>,
 ) -> Vec<Side> {
-    let stateful = [&stable, &candidate]
+    let views = [&stable, &candidate];
+    let stateful = views
         .into_iter()
         .flatten()
         .any(|view| view.service.is_stateful());
-    let wanted = candidate
-        .as_ref()
-        .or(stable.as_ref())
-        .map_or(0, |view| view.wanted);
-    let (candidate_count, stable_count) = if stateful && candidate.is_some() {
-        stateful_counts(deployment)
-    } else {
-        counts(deployment, environment, wanted)
-    };
-    let stable_count = match (&stable, &candidate) {
+    let (candidate_count, stable_count) = match (&stable, &candidate) {
         // A service that the candidate does not have goes when the old release goes.
-        (Some(_), None) => {
-            if matches!(deployment.phase, Phase::Draining) {
-                0
-            } else {
-                wanted
-            }
+        (Some(stable), None) => {
+            let stays = !matches!(deployment.phase, Phase::Draining);
+            (0, if stays { stable.wanted } else { 0 })
         }
-        _ => stable_count,
+        // A service that is new comes whole: there is nothing to replace step by step.
+        (None, Some(candidate)) => (
+            if is_in_play(deployment) {
+                candidate.wanted
+            } else {
+                0
+            },
+            0,
+        ),
+        (Some(_), Some(_)) if stateful => stateful_counts(deployment),
+        (_, candidate) => {
+            let wanted = candidate.as_ref().map_or(0, |candidate| candidate.wanted);
+            counts(deployment, environment, wanted)
+        }
     };
     let rolling_back = deployment.is_rolling_back();
     let candidate = candidate.map(|view| Side {
@@ -253,6 +255,24 @@ fn changed(
     });
     let stable = stable.map(|view| view.side(stable_count.min(view.wanted)));
     candidate.into_iter().chain(stable).collect()
+}
+
+/// Tells whether the candidate has, or keeps, instances in this phase.
+fn is_in_play(deployment: &Deployment) -> bool {
+    match deployment.phase {
+        Phase::Provisioning { .. }
+        | Phase::Shifting { .. }
+        | Phase::Soaking { .. }
+        | Phase::Baking { .. }
+        | Phase::Draining
+        | Phase::Restoring
+        | Phase::Reverting => true,
+        Phase::Queued
+        | Phase::Preparing
+        | Phase::Vacating
+        | Phase::Discarding
+        | Phase::Ended(_) => false,
+    }
 }
 
 /// Candidate and stable counts of a service that may never run twice: it changes hands when the

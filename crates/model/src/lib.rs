@@ -16,6 +16,7 @@ pub mod event;
 pub mod id;
 pub mod instance;
 pub mod observation;
+pub mod plan;
 pub mod port;
 mod reconcile;
 pub mod release;

@@ -31,7 +31,8 @@ pub struct Settings {
     pub strategy: Strategy,
     /// Canary: the shares of traffic, growing to the whole.
     pub steps: Vec<CanaryStep>,
-    /// Rolling: instances above the wanted number while they are replaced. At least 1 where
+    /// Rolling: instances above the wanted number while they are replaced, not counting those
+    /// that drain. At least 1 where
     /// `unavailable` is 0.
     pub surge: u32,
     /// Rolling: instances that may be missing while they are replaced.

@@ -1,4 +1,5 @@
-//! Integration tests of the model: whole files in, values and complaints out.
+//! Integration tests of the model: whole files in, values and complaints out; whole deployments,
+//! told to the pure core step by step. Random ones are the simulator's.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,3 +11,7 @@ mod delivery;
 mod delivery_schema;
 mod fixture;
 mod render;
+mod rollback;
+mod rollout;
+mod stateful;
+mod world;

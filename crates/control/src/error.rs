@@ -1,0 +1,103 @@
+//! What can go wrong with a command or a query. HTTP statuses and exit codes are mapped elsewhere.
+
+use std::net::SocketAddr;
+
+use towpath_model::command::Refusal;
+use towpath_model::id::{EnvironmentId, ReleaseNumber};
+use towpath_model::port::PortError;
+use towpath_model::render::MissingSecrets;
+
+/// Any failure of the platform. None carries a secret's value.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such environment.
+    #[error("there is no environment `{0}`")]
+    NoEnvironment(EnvironmentId),
+    /// There is no such release, or it was pruned.
+    #[error("there is no release {release} of `{environment}`")]
+    NoRelease {
+        /// The environment that it was asked for in.
+        environment: EnvironmentId,
+        /// The release.
+        release: ReleaseNumber,
+    },
+    /// There is nothing to go back to.
+    #[error("`{0}` has no earlier release to go back to")]
+    NoEarlierRelease(EnvironmentId),
+    /// Something else is not there.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// The environment does not allow it now.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Secrets have no value.
+    #[error(transparent)]
+    MissingSecrets(#[from] MissingSecrets),
+    /// A port that the release publishes belongs to another environment.
+    #[error("port {address} is published by `{owner}` already, for the same host names")]
+    PortOfEnvironment {
+        /// The socket.
+        address: SocketAddr,
+        /// Who has it.
+        owner: EnvironmentId,
+    },
+    /// A port that the release publishes is in use on this machine.
+    #[error("port {0} is in use by another program: stop it, or publish another port")]
+    PortInUse(SocketAddr),
+    /// The source tree of the release was not uploaded.
+    #[error("the source tree {0} was not uploaded")]
+    NoSource(String),
+    /// The engine, or the router, did not do it.
+    #[error("the engine or router failed")]
+    Port(#[from] PortError),
+    /// The store did not do it.
+    #[error("the store failed: {0}")]
+    Store(#[from] towpath_store::Error),
+    /// What is stored cannot be read by this program.
+    #[error("the record of `{environment}` cannot be read")]
+    Unreadable {
+        /// The environment.
+        environment: EnvironmentId,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The platform stops.
+    #[error("the control plane is stopping")]
+    Stopping,
+}
+
+/// What kind of failure it is, for statuses and exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Something that was named is not there.
+    NotFound,
+    /// It cannot be done as things are: another state or another input would do.
+    Refused,
+    /// It may work later.
+    Unavailable,
+    /// A bug, or a damaged store.
+    Internal,
+}
+
+impl Error {
+    /// Returns what kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NoEnvironment(_)
+            | Self::NoRelease { .. }
+            | Self::NotFound(_)
+            | Self::Store(towpath_store::Error::NotFound(_)) => Kind::NotFound,
+            Self::NoEarlierRelease(_)
+            | Self::Refused(_)
+            | Self::MissingSecrets(_)
+            | Self::PortOfEnvironment { .. }
+            | Self::PortInUse(_)
+            | Self::NoSource(_)
+            | Self::Port(PortError::Refused(_))
+            | Self::Store(towpath_store::Error::AlreadyExists(_)) => Kind::Refused,
+            Self::Stopping | Self::Port(PortError::Failed { .. }) => Kind::Unavailable,
+            Self::Store(_) | Self::Unreadable { .. } => Kind::Internal,
+        }
+    }
+}

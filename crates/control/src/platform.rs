@@ -1,0 +1,251 @@
+//! The platform as its callers hold it: its ports, its environments' keepers, its start and stop.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use towpath_model::environment::{Environment, Published};
+use towpath_model::event::NewEvent;
+use towpath_model::id::EnvironmentId;
+use towpath_model::port::{Clock, DataDirectory, Engine, Prober, Router, Volumes};
+use towpath_store::{Store, StoredEnvironment};
+
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::keeper::{Keeper, Snapshot};
+
+/// Tells whether a socket address can be listened on now.
+pub type SocketTest = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
+
+/// What the platform needs of the world.
+#[derive(Clone)]
+pub struct Ports {
+    /// The database.
+    pub store: Arc<Store>,
+    /// Where workloads run.
+    pub engine: Arc<dyn Engine>,
+    /// Who tries health checks.
+    pub prober: Arc<dyn Prober>,
+    /// The data plane.
+    pub router: Arc<dyn Router>,
+    /// Who tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Whether a socket is free.
+    pub is_free: SocketTest,
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ports")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The platform's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data: DataDirectory,
+    /// The loopback ports at which services reach one another.
+    pub internal_ports: RangeInclusive<u16>,
+    /// How many releases of an app are kept for a rollback.
+    pub keep_releases: u32,
+}
+
+impl Config {
+    /// Returns the defaults for a data directory: ports 21000 to 28999, ten releases.
+    pub fn new(data: DataDirectory) -> Self {
+        Self {
+            data,
+            internal_ports: 21_000..=28_999,
+            keep_releases: 10,
+        }
+    }
+}
+
+/// The platform. Clones are handles to the same one.
+#[derive(Debug, Clone)]
+pub struct Platform {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles and keepers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) ports: Ports,
+    pub(crate) hub: Hub,
+    keepers: Mutex<BTreeMap<EnvironmentId, Keeper>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Platform {
+    /// Starts the platform: every stored environment gets its keeper, which takes over whatever
+    /// runs of it.
+    pub async fn start(config: Config, ports: Ports) -> Result<Self, Error> {
+        let mut stored = Vec::new();
+        for environment in ports.store.environments().await? {
+            stored.push((read(&environment)?, environment.version));
+        }
+        let published: BTreeMap<EnvironmentId, Published> = stored
+            .iter()
+            .map(|(environment, _)| (environment.id.clone(), environment.published.clone()))
+            .collect();
+        let shutdown = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (hub, work) = Hub::new(Arc::clone(&ports.router), published, shutdown.child_token());
+        tasks.spawn(work);
+        let keepers = Mutex::new(BTreeMap::new());
+        let shared = Arc::new(Shared {
+            config,
+            ports,
+            hub,
+            keepers,
+            tasks,
+            shutdown,
+        });
+        for (environment, version) in stored {
+            shared.keep(environment, version);
+        }
+        Ok(Self { shared })
+    }
+
+    /// Stops the platform's tasks. What runs goes on running, and the router goes on serving.
+    pub async fn shutdown(&self) {
+        self.shared.shutdown.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    /// Makes an environment, and registers its app when it is new. Returns whether it is new.
+    pub async fn create_environment(&self, id: &EnvironmentId, actor: &str) -> Result<bool, Error> {
+        if self.shared.keepers().contains_key(id) {
+            return Ok(false);
+        }
+        let store = &self.shared.ports.store;
+        let now = self.shared.ports.clock.now();
+        match store.create_app(&id.app, actor, now).await {
+            Ok(_) | Err(towpath_store::Error::AlreadyExists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let environment = Environment::new(id.clone());
+        let unreadable = |source| Error::Unreadable {
+            environment: id.clone(),
+            source,
+        };
+        let document = serde_json::to_value(&environment).map_err(unreadable)?;
+        let created = self.event(actor, "environment.created", id);
+        let engine = self.shared.ports.engine.capabilities().engine;
+        let created = store
+            .create_environment(id, &engine, &document, now, &[created])
+            .await;
+        let version = match created {
+            Ok(version) => version,
+            // Somebody else was faster.
+            Err(towpath_store::Error::AlreadyExists(_)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        self.shared.keep(environment, version);
+        Ok(true)
+    }
+
+    /// Takes an environment down and removes everything of it, its volumes only when asked.
+    /// Returns when that is done.
+    pub async fn destroy(
+        &self,
+        id: &EnvironmentId,
+        volumes: Volumes,
+        actor: &str,
+    ) -> Result<(), Error> {
+        let keeper = self.shared.keeper(id)?;
+        self.down(id, actor).await?;
+        let mut snapshots = keeper.watch();
+        let gone = snapshots.wait_for(|snapshot| {
+            snapshot.environment.is_empty() && snapshot.observation.instances.is_empty()
+        });
+        drop(gone.await.map_err(|_| Error::Stopping)?);
+        keeper.stop();
+        self.shared.keepers().remove(id);
+        self.shared.hub.publish(id, None).await?;
+        self.shared.ports.engine.destroy(id, volumes).await?;
+        let store = &self.shared.ports.store;
+        let stored = store.load_environment(id).await?;
+        let version = stored
+            .ok_or_else(|| Error::NoEnvironment(id.clone()))?
+            .version;
+        let destroyed = self.event(actor, "environment.destroyed", id);
+        store.delete_environment(id, version, &[destroyed]).await?;
+        Ok(())
+    }
+
+    /// Returns the ids of all environments.
+    pub fn environments(&self) -> Vec<EnvironmentId> {
+        self.shared.keepers().keys().cloned().collect()
+    }
+
+    /// Returns the latest snapshot of an environment.
+    pub fn snapshot(&self, id: &EnvironmentId) -> Result<Arc<Snapshot>, Error> {
+        Ok(self.shared.keeper(id)?.watch().borrow().clone())
+    }
+
+    /// Returns a receiver of an environment's latest snapshot.
+    pub fn watch(&self, id: &EnvironmentId) -> Result<watch::Receiver<Arc<Snapshot>>, Error> {
+        Ok(self.shared.keeper(id)?.watch())
+    }
+
+    pub(crate) fn event(&self, actor: &str, what: &str, id: &EnvironmentId) -> NewEvent {
+        NewEvent {
+            at: self.shared.ports.clock.now(),
+            actor: actor.to_owned(),
+            what: what.to_owned(),
+            subject: id.to_string(),
+            from: None,
+            to: None,
+            reason: None,
+        }
+    }
+}
+
+impl Shared {
+    /// Returns the keeper of an environment.
+    pub(crate) fn keeper(&self, id: &EnvironmentId) -> Result<Keeper, Error> {
+        self.keepers()
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::NoEnvironment(id.clone()))
+    }
+
+    /// Returns the latest snapshots of all environments.
+    pub(crate) fn snapshots(&self) -> Vec<Arc<Snapshot>> {
+        self.keepers()
+            .values()
+            .map(|keeper| keeper.watch().borrow().clone())
+            .collect()
+    }
+
+    fn keepers(&self) -> MutexGuard<'_, BTreeMap<EnvironmentId, Keeper>> {
+        // The map is whole between any two statements that hold the lock.
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(self: &Arc<Self>, environment: Environment, version: u64) {
+        let id = environment.id.clone();
+        let stop = self.shutdown.child_token();
+        let (keeper, work) = Keeper::new(Arc::clone(self), environment, version, stop);
+        self.keepers().insert(id, keeper);
+        self.tasks.spawn(work);
+    }
+}
+
+fn read(stored: &StoredEnvironment) -> Result<Environment, Error> {
+    serde_json::from_value(stored.document.clone()).map_err(|source| Error::Unreadable {
+        environment: stored.id.clone(),
+        source,
+    })
+}

@@ -1,0 +1,239 @@
+//! The way back: bad releases, aborts, rollbacks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use towpath_model::deployment::{Outcome, PauseReason, State};
+use towpath_model::release::Rendering;
+use towpath_model::rollout::{Settings, Strategy};
+
+use crate::world::{World, job, service, settings};
+
+const STRATEGIES: [Strategy; 4] = [
+    Strategy::Rolling,
+    Strategy::BlueGreen,
+    Strategy::Canary,
+    Strategy::Recreate,
+];
+
+fn deployed(version: &str, replicas: u32) -> (World, Arc<Rendering>) {
+    let mut world = World::new();
+    let first = world.deploy(
+        vec![service("web", version, replicas)],
+        settings(Strategy::Rolling),
+    );
+    world.finish(first);
+    let rendering = Arc::clone(world.environment.stable_rendering().unwrap());
+    (world, rendering)
+}
+
+fn serves_only(world: &World, version: &str, replicas: usize) {
+    assert_eq!(
+        world.weights("web").into_iter().collect::<Vec<_>>(),
+        [(version.to_owned(), 10_000)]
+    );
+    assert_eq!(world.count_running(version), replicas);
+    assert_eq!(world.running.len(), replicas);
+}
+
+#[test]
+fn a_release_that_crashes_at_start_is_rolled_back_whatever_the_strategy() {
+    for strategy in STRATEGIES {
+        let (mut world, _) = deployed("v1", 2);
+        world.crashing.insert("bad".to_owned());
+        let second = world.deploy(vec![service("web", "bad", 2)], settings(strategy));
+        let deployment = world.finish(second);
+        assert_eq!(
+            deployment.outcome(),
+            Some(Outcome::RolledBack),
+            "{strategy:?}"
+        );
+        let failure = deployment.failure.unwrap();
+        assert!(
+            failure.reason.contains("`web`: exited with code 1"),
+            "{}",
+            failure.reason
+        );
+        assert_eq!(failure.log_tail, ["the last line"]);
+        world.settle();
+        serves_only(&world, "v1", 2);
+        assert!(world.environment.hold.is_some());
+    }
+}
+
+#[test]
+fn a_release_that_is_never_healthy_is_rolled_back_whatever_the_strategy() {
+    for strategy in STRATEGIES {
+        let (mut world, _) = deployed("v1", 2);
+        world.unhealthy.insert("bad".to_owned());
+        let second = world.deploy(vec![service("web", "bad", 2)], settings(strategy));
+        let deployment = world.finish(second);
+        assert_eq!(
+            deployment.outcome(),
+            Some(Outcome::RolledBack),
+            "{strategy:?}"
+        );
+        assert!(deployment.failure.unwrap().reason.contains("answered 500"));
+        world.settle();
+        serves_only(&world, "v1", 2);
+    }
+}
+
+#[test]
+fn a_failing_first_release_leaves_nothing_routed() {
+    let mut world = World::new();
+    world.crashing.insert("bad".to_owned());
+    let first = world.deploy(vec![service("web", "bad", 1)], settings(Strategy::Rolling));
+    assert_eq!(world.finish(first).outcome(), Some(Outcome::Failed));
+    world.settle();
+    assert!(world.environment.is_empty());
+}
+
+fn baking(strategy: Strategy) -> Settings {
+    Settings {
+        bake: Duration::from_mins(1),
+        ..settings(strategy)
+    }
+}
+
+#[test]
+fn errors_while_baking_roll_back() {
+    let (mut world, _) = deployed("v1", 2);
+    let second = world.deploy(vec![service("web", "v2", 2)], baking(Strategy::BlueGreen));
+    world.run_to(State::Baking);
+    world.count("web", "v2", 90, 10);
+    let deployment = world.finish(second);
+    assert_eq!(deployment.outcome(), Some(Outcome::RolledBack));
+    assert!(
+        deployment
+            .failure
+            .unwrap()
+            .reason
+            .contains("10 of 100 requests failed")
+    );
+    serves_only(&world, "v1", 2);
+}
+
+#[test]
+fn a_rollback_while_baking_starts_nothing() {
+    let (mut world, first) = deployed("v1", 2);
+    let second = world.deploy(vec![service("web", "v2", 2)], baking(Strategy::BlueGreen));
+    world.run_to(State::Baking);
+    world.deeds.clear();
+    assert_eq!(world.environment.rollback_target().unwrap().0, 1);
+    let third = world.rollback(1, first);
+    world.step();
+    world.step();
+    assert_eq!(
+        world.weights("web").get("v1"),
+        Some(&10_000),
+        "two steps are enough"
+    );
+    assert_eq!(world.finish(third).outcome(), Some(Outcome::Succeeded));
+    assert_eq!(world.finish(second).outcome(), Some(Outcome::Aborted));
+    assert!(
+        world.deeds.iter().all(|deed| deed.starts_with("stop")),
+        "{:?}",
+        world.deeds
+    );
+    serves_only(&world, "v1", 2);
+}
+
+#[test]
+fn a_rollback_after_the_end_brings_the_whole_release_back() {
+    let (mut world, first) = deployed("v1", 2);
+    let second = world.deploy(vec![service("web", "v2", 2)], settings(Strategy::BlueGreen));
+    world.finish(second);
+    world.settle();
+    assert_eq!(world.environment.rollback_target().unwrap().0, 1);
+    let third = world.rollback(1, first);
+    assert_eq!(world.finish(third).outcome(), Some(Outcome::Succeeded));
+    world.settle();
+    serves_only(&world, "v1", 2);
+}
+
+#[test]
+fn an_abort_is_heard_in_every_state() {
+    for state in [
+        State::Provisioning,
+        State::Shifting,
+        State::Baking,
+        State::Paused,
+    ] {
+        let (mut world, _) = deployed("v1", 2);
+        let second = world.deploy(vec![service("web", "v2", 2)], baking(Strategy::Canary));
+        if state == State::Baking {
+            world.run_until("baking", |world| {
+                world
+                    .environment
+                    .deployment
+                    .as_ref()
+                    .is_some_and(|one| one.paused.is_some())
+            });
+            world.count("web", "v2", 100, 0);
+            world.run_until("step 2", |world| {
+                world.weights("web").get("v2") == Some(&2_500)
+            });
+        } else {
+            world.run_to(state);
+        }
+        world.environment.abort("ada", world.now).unwrap();
+        assert_eq!(
+            world.finish(second).outcome(),
+            Some(Outcome::Aborted),
+            "{state}"
+        );
+        world.settle();
+        serves_only(&world, "v1", 2);
+    }
+}
+
+#[test]
+fn a_failure_after_an_irreversible_job_waits_for_a_person() {
+    let (mut world, _) = deployed("v1", 1);
+    world.crashing.insert("bad".to_owned());
+    let services = vec![service("web", "bad", 1), job("migrate", "job2", true)];
+    let second = world.deploy(services, settings(Strategy::BlueGreen));
+    world.run_to(State::Paused);
+    let pause = world
+        .environment
+        .deployment
+        .as_ref()
+        .unwrap()
+        .paused
+        .clone()
+        .unwrap();
+    assert_eq!(pause.reason, PauseReason::Failed);
+    assert!(
+        pause.detail.contains("`migrate` is irreversible"),
+        "{}",
+        pause.detail
+    );
+    assert!(world.environment.resume("ada", world.now).is_err());
+    assert_eq!(world.count_running("v1"), 1);
+    world.environment.abort("ada", world.now).unwrap();
+    assert_eq!(world.finish(second).outcome(), Some(Outcome::Aborted));
+}
+
+#[test]
+fn a_failing_rollback_leaves_the_traffic_where_it_is_and_holds() {
+    let (mut world, first) = deployed("v1", 1);
+    let second = world.deploy(vec![service("web", "v2", 1)], settings(Strategy::BlueGreen));
+    world.finish(second);
+    world.settle();
+    world.crashing.insert("v1".to_owned());
+    let third = world.rollback(1, first);
+    assert_eq!(world.finish(third).outcome(), Some(Outcome::RollbackFailed));
+    world.settle();
+    serves_only(&world, "v2", 1);
+    assert!(world.environment.hold.is_some());
+}
+
+#[test]
+fn taking_down_leaves_nothing() {
+    let (mut world, _) = deployed("v1", 2);
+    world.environment.take_down("ada", world.now);
+    world.settle();
+    assert!(world.environment.is_empty());
+    assert!(world.running.is_empty());
+}

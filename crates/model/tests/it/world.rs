@@ -1,0 +1,435 @@
+//! A world in which everything goes as it should, at once: the engine starts what it is told to,
+//! the router acknowledges, health follows the release's nature. Faults are set by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use towpath_model::command::Request;
+use towpath_model::deployment::{Deployment, Kind, State};
+use towpath_model::environment::Environment;
+use towpath_model::event::NewEvent;
+use towpath_model::id::{DeploymentNumber, EnvironmentId, InstanceId, ReleaseNumber, ServiceName};
+use towpath_model::observation::{
+    ArtifactState, Exit, InstanceState, Observation, ObservedInstance, ProbeRecord,
+};
+use towpath_model::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
+use towpath_model::rollout::{Settings, Strategy};
+use towpath_model::routing::{BackendLoad, Protocol, RoutePolicy, RouterReport};
+use towpath_model::step::{Action, step};
+use towpath_model::traffic::{RouteTraffic, TrafficCounters};
+use towpath_model::workload::{Command, HealthCheck, Limits, Probe, VolumeMount, WorkloadSpec};
+
+/// The world of one environment.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) environment: Environment,
+    pub(crate) now: Timestamp,
+    pub(crate) running: BTreeMap<InstanceId, ObservedInstance>,
+    pub(crate) report: RouterReport,
+    pub(crate) events: Vec<NewEvent>,
+    pub(crate) finished: Vec<Deployment>,
+    /// Every start and stop in its order, as `start web-1`.
+    pub(crate) deeds: Vec<String>,
+    /// Versions whose instances end as soon as they start.
+    pub(crate) crashing: BTreeSet<String>,
+    /// Versions whose instances never become healthy.
+    pub(crate) unhealthy: BTreeSet<String>,
+    versions: BTreeMap<InstanceId, String>,
+    next_release: u32,
+}
+
+/// A service of a release.
+pub(crate) fn service(name: &str, version: &str, replicas: u32) -> RenderedService {
+    let spec = WorkloadSpec {
+        service: name.parse().unwrap(),
+        command: Command::Exec(vec![version.to_owned()]),
+        environment: BTreeMap::new(),
+        working_directory: None,
+        source: None,
+        build: None,
+        user: None,
+        secrets: Vec::new(),
+        configs: Vec::new(),
+        volumes: Vec::new(),
+        container_port: None,
+        listens: true,
+        health: HealthCheck {
+            probe: Probe::Tcp,
+            ..HealthCheck::default()
+        },
+        stop_signal: "SIGTERM".to_owned(),
+        stop_grace: Duration::from_secs(10),
+        limits: Limits::default(),
+    };
+    RenderedService {
+        workload: spec.id(),
+        spec: Arc::new(spec),
+        replicas,
+        depends_on: BTreeMap::new(),
+        role: Role::Service,
+        restart: Restart::Always,
+        routes: vec![RouteSpec {
+            host_ip: None,
+            port: 8080,
+            protocol: Protocol::Http,
+            hosts: Vec::new(),
+            path_prefix: "/".to_owned(),
+        }],
+        internal: Some(Protocol::Http),
+        policy: RoutePolicy::default(),
+    }
+}
+
+/// A release job.
+pub(crate) fn job(name: &str, version: &str, irreversible: bool) -> RenderedService {
+    let mut job = service(name, version, 1);
+    job.role = Role::Job { irreversible };
+    job.routes.clear();
+    job.internal = None;
+    job
+}
+
+/// A service with a volume of its own.
+pub(crate) fn stateful(name: &str, version: &str) -> RenderedService {
+    let mut stateful = service(name, version, 1);
+    let mut spec = (*stateful.spec).clone();
+    spec.volumes = vec![VolumeMount {
+        volume: "data".to_owned(),
+        target: "/data".to_owned(),
+        read_only: false,
+        shared: false,
+    }];
+    stateful.workload = spec.id();
+    stateful.spec = Arc::new(spec);
+    stateful.routes.clear();
+    stateful
+}
+
+/// The same service, waiting for another.
+pub(crate) fn after(
+    mut service: RenderedService,
+    name: &str,
+    condition: Condition,
+) -> RenderedService {
+    service.depends_on.insert(name.parse().unwrap(), condition);
+    service
+}
+
+/// Settings of a strategy, without a bake.
+pub(crate) fn settings(strategy: Strategy) -> Settings {
+    Settings {
+        strategy,
+        bake: Duration::ZERO,
+        ..Settings::default()
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let id: EnvironmentId = "shop/production".parse().unwrap();
+        Self {
+            environment: Environment::new(id),
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            running: BTreeMap::new(),
+            report: RouterReport {
+                boot: "one".to_owned(),
+                ..RouterReport::default()
+            },
+            events: Vec::new(),
+            finished: Vec::new(),
+            deeds: Vec::new(),
+            crashing: BTreeSet::new(),
+            unhealthy: BTreeSet::new(),
+            versions: BTreeMap::new(),
+            next_release: 1,
+        }
+    }
+
+    /// Asks for a new release of these services.
+    pub(crate) fn deploy(
+        &mut self,
+        services: Vec<RenderedService>,
+        settings: Settings,
+    ) -> DeploymentNumber {
+        let services = services
+            .into_iter()
+            .map(|one| (one.spec.service.clone(), one))
+            .collect();
+        let rendering = Rendering {
+            services,
+            secrets: BTreeMap::new(),
+            settings,
+        };
+        let release = ReleaseNumber(self.next_release);
+        self.next_release += 1;
+        self.request(Kind::Release, release, Arc::new(rendering))
+    }
+
+    /// Asks for the release in play with this number to come back.
+    pub(crate) fn rollback(&mut self, release: u32, rendering: Arc<Rendering>) -> DeploymentNumber {
+        self.request(Kind::Rollback, ReleaseNumber(release), rendering)
+    }
+
+    fn request(
+        &mut self,
+        kind: Kind,
+        release: ReleaseNumber,
+        rendering: Arc<Rendering>,
+    ) -> DeploymentNumber {
+        let request = Request {
+            kind,
+            release,
+            rendering,
+            settings: None,
+            peers: BTreeMap::new(),
+            actor: "ada".to_owned(),
+            automatic: false,
+        };
+        let (number, change) = self.environment.request(request, self.now).unwrap();
+        self.events.extend(change.events);
+        self.finished.extend(change.finished);
+        number
+    }
+
+    /// Takes one step: observes, writes down, does.
+    pub(crate) fn step(&mut self) {
+        let observation = Observation {
+            instances: self.running.values().cloned().collect(),
+            artifacts: (1..self.next_release)
+                .map(|release| (ReleaseNumber(release), ArtifactState::Ready))
+                .collect(),
+            probes: self
+                .running
+                .keys()
+                .map(|id| (id.clone(), self.probe(id)))
+                .collect(),
+            router: Some(self.report.clone()),
+        };
+        let next = step(&self.environment, &observation, self.now);
+        self.environment = next.environment;
+        self.events.extend(next.events);
+        self.finished.extend(next.finished);
+        for action in next.actions {
+            self.act(action);
+        }
+        self.check();
+    }
+
+    fn probe(&self, id: &InstanceId) -> ProbeRecord {
+        if self.unhealthy.contains(&self.versions[id]) {
+            let last_error = Some("answered 500".to_owned());
+            ProbeRecord {
+                failures: 3,
+                counted_failures: 3,
+                last_error,
+                ..ProbeRecord::default()
+            }
+        } else {
+            ProbeRecord {
+                successes: 1,
+                ..ProbeRecord::default()
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Prepare(_) => {}
+            Action::Publish => {
+                let generation = self.environment.published.generation;
+                self.report
+                    .environments
+                    .insert(self.environment.id.clone(), generation);
+            }
+            Action::Start(start) => {
+                self.deeds.push(format!("start {}", start.id.local()));
+                let Command::Exec(words) = &start.spec.command else {
+                    panic!("worlds exec")
+                };
+                let version = words[0].clone();
+                let job = version.starts_with("job");
+                let state = if self.crashing.contains(&version) {
+                    exited(1, self.now)
+                } else if job {
+                    exited(0, self.now)
+                } else {
+                    let address = SocketAddr::from(([127, 0, 0, 1], 30_000));
+                    InstanceState::Running {
+                        address,
+                        since: self.now,
+                    }
+                };
+                self.versions.insert(start.id.clone(), version);
+                let observed = ObservedInstance {
+                    id: start.id.clone(),
+                    workload: start.workload,
+                    state,
+                };
+                assert!(
+                    self.running.insert(start.id, observed).is_none(),
+                    "started twice"
+                );
+            }
+            Action::Stop { id, .. } => {
+                self.deeds.push(format!("stop {}", id.local()));
+                self.running.get_mut(&id).unwrap().state = exited(0, self.now);
+            }
+            Action::Remove(id) => {
+                self.running.remove(&id);
+            }
+        }
+    }
+
+    /// What must hold after every step: whoever has weight and is named in the table is healthy.
+    fn check(&self) {
+        for published in &self.environment.published.routes {
+            for backend in published
+                .route
+                .targets
+                .iter()
+                .flat_map(|target| &target.backends)
+            {
+                let observed = &self.running[&backend.instance];
+                assert!(
+                    !self.unhealthy.contains(&self.versions[&observed.id]),
+                    "{} is routed and not healthy",
+                    backend.instance
+                );
+            }
+        }
+    }
+
+    /// Takes steps of 50 ms until `done`, 30 minutes at most.
+    pub(crate) fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        for _ in 0..36_000 {
+            if done(self) {
+                return;
+            }
+            self.step();
+            self.now = self.now.checked_add(Duration::from_millis(50)).unwrap();
+        }
+        panic!(
+            "never {what}: {:#?}\n{:#?}",
+            self.environment.deployment, self.environment.instances
+        );
+    }
+
+    /// Takes steps until the deployment ended, and returns how.
+    pub(crate) fn finish(&mut self, number: DeploymentNumber) -> Deployment {
+        self.run_until("finished", |world| {
+            world.finished.iter().any(|one| one.number == number)
+        });
+        self.finished
+            .iter()
+            .find(|one| one.number == number)
+            .unwrap()
+            .clone()
+    }
+
+    /// Takes steps until nothing changes any more.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..50 {
+            self.step();
+            self.now = self.now.checked_add(Duration::from_millis(50)).unwrap();
+        }
+    }
+
+    /// Takes steps until the active deployment is in this state.
+    pub(crate) fn run_to(&mut self, state: State) {
+        self.run_until(&state.to_string(), |world| {
+            world.environment.deployment.as_ref().map(Deployment::state) == Some(state)
+        });
+    }
+
+    /// Counts requests for everything that the table gives weight, as good and bad answers.
+    pub(crate) fn count(&mut self, service: &str, version: &str, good: u64, bad: u64) {
+        let name: ServiceName = service.parse().unwrap();
+        let workload = self
+            .environment
+            .renderings
+            .values()
+            .filter_map(|rendering| rendering.services.get(&name))
+            .find(|one| one.spec.command == Command::Exec(vec![version.to_owned()]))
+            .unwrap()
+            .workload
+            .clone();
+        let mut counters = TrafficCounters {
+            classes: [0, good, 0, 0, bad],
+            ..Default::default()
+        };
+        for _ in 0..good + bad {
+            counters.latency.record(Duration::from_millis(5));
+        }
+        let environment = self.environment.id.clone();
+        let route = format!("{service}:8080");
+        let known = self
+            .report
+            .traffic
+            .iter_mut()
+            .find(|one| one.workload == workload);
+        match known {
+            Some(traffic) => traffic.counters.merge(&counters),
+            None => self.report.traffic.push(RouteTraffic {
+                environment,
+                route,
+                workload,
+                counters,
+            }),
+        }
+    }
+
+    /// Makes an instance busy, or idle.
+    pub(crate) fn load(&mut self, instance: &str, in_flight: u32, upgraded: u32) {
+        let id: InstanceId = format!("{}/{instance}", self.environment.id)
+            .parse()
+            .unwrap();
+        self.report.loads.retain(|load| load.instance != id);
+        self.report.loads.push(BackendLoad {
+            instance: id,
+            in_flight,
+            upgraded,
+            answering: true,
+        });
+    }
+
+    /// Returns the weights of a service's sides, by version.
+    pub(crate) fn weights(&self, service: &str) -> BTreeMap<String, u32> {
+        let name: ServiceName = service.parse().unwrap();
+        self.environment
+            .shares
+            .get(&name)
+            .into_iter()
+            .flatten()
+            .map(|share| {
+                let service = self.environment.service(share.release, &name).unwrap();
+                let Command::Exec(words) = &service.spec.command else {
+                    panic!("worlds exec")
+                };
+                (words[0].clone(), share.weight)
+            })
+            .collect()
+    }
+
+    /// Returns how many instances of a version run.
+    pub(crate) fn count_running(&self, version: &str) -> usize {
+        let runs = |one: &&ObservedInstance| matches!(one.state, InstanceState::Running { .. });
+        self.running
+            .values()
+            .filter(runs)
+            .filter(|one| self.versions[&one.id] == version)
+            .count()
+    }
+}
+
+fn exited(code: i32, at: Timestamp) -> InstanceState {
+    InstanceState::Exited(Exit {
+        code: Some(code),
+        signal: None,
+        error: None,
+        at,
+        log_tail: vec!["the last line".to_owned()],
+    })
+}
