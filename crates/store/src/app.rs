@@ -30,7 +30,7 @@ impl Store {
             "INSERT INTO apps (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         )
         .bind(name.as_str())
-        .bind(at.to_string())
+        .bind(row::time(at))
         .execute(&mut *write)
         .await?;
         if result.rows_affected() == 0 {

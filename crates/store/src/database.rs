@@ -1,7 +1,8 @@
 //! The database file: how it is opened, checked and migrated. Not what is in it.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl Database {
     /// date. A file that is not a sound database of ours is left as it is.
     pub(crate) async fn open(directory: &Path) -> Result<Self, Error> {
         let file = directory.join(FILE_NAME);
-        check_magic(&file)?;
+        touch(&file)?;
         let failed = |error| Error::sqlite(&file, error);
         let options = options(&file);
         let mut writer = options.connect().await.map_err(failed)?;
@@ -83,7 +84,6 @@ impl Database {
 fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
-        .create_if_missing(true)
         .foreign_keys(true)
         .journal_mode(SqliteJournalMode::Wal)
         // Each commit is on the disk when it returns: `kill -9` and a power cut lose nothing.
@@ -99,26 +99,25 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .thread_name(|number| format!("store-{number}"))
 }
 
-/// Refuses a file that is no `SQLite` database, before `SQLite` touches it.
-fn check_magic(file: &Path) -> Result<(), Error> {
-    let unusable = |source| Error::Directory {
-        path: file.to_owned(),
-        source,
-    };
+/// Makes the file, for its owner alone, when it is not there. Refuses a file that is no database,
+/// before `SQLite` touches it.
+fn touch(path: &Path) -> Result<(), Error> {
+    let unusable = |error| Error::file(path, error);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(unusable)?;
     let mut head = Vec::with_capacity(MAGIC.len());
-    match File::open(file) {
-        Ok(file) => {
-            let mut start = file.take(16);
-            start.read_to_end(&mut head).map_err(unusable)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(unusable(error)),
-    }
+    file.take(16).read_to_end(&mut head).map_err(unusable)?;
     if head.is_empty() || head == MAGIC {
         return Ok(());
     }
     Err(Error::Corrupt {
-        file: file.to_owned(),
+        file: path.to_owned(),
         reason: "it is not an SQLite database".to_owned(),
     })
 }

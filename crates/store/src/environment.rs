@@ -68,7 +68,7 @@ impl Store {
         .bind(id.app.as_str())
         .bind(id.name.as_str())
         .bind(engine)
-        .bind(at.to_string())
+        .bind(row::time(at))
         .bind(document.to_string())
         .execute(&mut *write)
         .await?;

@@ -27,7 +27,7 @@ pub enum Error {
         pid: Option<u32>,
     },
     /// The data directory cannot be made, read or written.
-    #[error("cannot use {} in the data directory: check that it can be read and written", path.display())]
+    #[error("cannot use {}: the data directory and what is in it must be readable and writable", path.display())]
     Directory {
         /// The file or directory that was tried.
         path: PathBuf,
@@ -60,15 +60,15 @@ pub enum Error {
         known: i64,
     },
     /// There is no room to write.
-    #[error("no room to write the database {}; the change was not made: make room and try again", file.display())]
+    #[error("no room to write {}; the change was not made: make room on that disk and try again", file.display())]
     Full {
-        /// The database file.
+        /// The database file, or another file of the data directory.
         file: PathBuf,
     },
-    /// The database cannot be written for want of permission.
-    #[error("the database {} cannot be written: its disk or file is read-only", file.display())]
+    /// The data directory cannot be written for want of permission.
+    #[error("{} cannot be written: the file or its disk is read-only", file.display())]
     ReadOnly {
-        /// The database file.
+        /// The database file, or another file of the data directory.
         file: PathBuf,
     },
     /// The system failed to read or write the database.
@@ -142,6 +142,16 @@ impl Error {
         Self::Inconsistent {
             what: what.into(),
             reason: reason.to_string(),
+        }
+    }
+
+    /// Sorts an error of the system on a file of the data directory.
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
+        let file = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull => Self::Full { file },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { file },
+            _ => Self::Directory { path: file, source },
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) use chain::begin as begin_chain;
 pub use chain::{BadEvent, EventProblem, Verification};
 
 /// Which events are wanted, and in which order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventQuery {
     /// Only those of this environment; all when absent.
     pub environment: Option<EnvironmentId>,
@@ -27,6 +27,19 @@ pub struct EventQuery {
     pub limit: u32,
     /// The order, which also says which ones a limit leaves out.
     pub order: EventOrder,
+}
+
+impl Default for EventQuery {
+    /// Asks for the newest hundred events of all environments.
+    fn default() -> Self {
+        Self {
+            environment: None,
+            after: None,
+            before: None,
+            limit: 100,
+            order: EventOrder::NewestFirst,
+        }
+    }
 }
 
 /// The order of events.

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::Error;
@@ -18,15 +19,13 @@ impl DirectoryLock {
     /// Takes the lock, or says who has it.
     pub(crate) fn take(directory: &Path) -> Result<Self, Error> {
         let path = directory.join(FILE_NAME);
-        let unusable = |source| Error::Directory {
-            path: path.clone(),
-            source,
-        };
+        let unusable = |error| Error::file(&path, error);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(&path)
             .map_err(unusable)?;
         match file.try_lock() {

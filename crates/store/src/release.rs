@@ -50,7 +50,7 @@ impl Store {
         .bind(new.source.as_ref().map(Digest::as_str))
         .bind(new.commit.as_deref())
         .bind(new.message.as_deref())
-        .bind(new.created_at.to_string())
+        .bind(row::time(new.created_at))
         .bind(new.created_by.as_str())
         .execute(&mut *write)
         .await?;
@@ -118,7 +118,9 @@ impl Store {
     ) -> Result<Vec<ReleaseNumber>, Error> {
         let mut write = self.database.write().await?;
         let old: Vec<i64> = sqlx::query_scalar(
-            "SELECT number FROM releases WHERE app = $1 ORDER BY number DESC LIMIT -1 OFFSET $2",
+            "SELECT number FROM releases WHERE app = $1 AND number NOT IN (
+                 SELECT number FROM releases WHERE app = $1 ORDER BY number DESC LIMIT $2)
+             ORDER BY number",
         )
         .bind(app.as_str())
         .bind(i64::from(newest))

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteQueryResult;
 
@@ -27,6 +28,11 @@ pub(crate) fn text<T: FromStr<Err: Display>>(value: &str, what: &'static str) ->
     value
         .parse()
         .map_err(|error| Error::inconsistent(format!("{what} `{value}`"), error))
+}
+
+/// Writes a time, always with nine decimals, so that the order of the texts is that of the times.
+pub(crate) fn time(at: Timestamp) -> String {
+    format!("{at:.9}")
 }
 
 /// Reads one that may be absent.

@@ -165,7 +165,7 @@ impl Store {
             "UPDATE secrets SET removed_at = $1
              WHERE app = $2 AND environment = $3 AND name = $4 AND removed_at IS NULL",
         )
-        .bind(at.to_string())
+        .bind(row::time(at))
         .bind(environment.app.as_str())
         .bind(environment.name.as_str())
         .bind(name.as_str())

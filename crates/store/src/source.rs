@@ -33,7 +33,7 @@ impl Store {
         )
         .bind(digest.as_str())
         .bind(row::signed(size, "size")?)
-        .bind(at.to_string())
+        .bind(row::time(at))
         .execute(&mut *write)
         .await?;
         write.commit().await

@@ -36,10 +36,7 @@ impl Store {
             .recursive(true)
             .mode(0o700)
             .create(directory)
-            .map_err(|source| Error::Directory {
-                path: directory.to_owned(),
-                source,
-            })?;
+            .map_err(|error| Error::file(directory, error))?;
         let lock = DirectoryLock::take(directory)?;
         let store = Self {
             database: Database::open(directory).await?,

@@ -84,7 +84,7 @@ impl Store {
         .bind(token.id.as_str())
         .bind(name)
         .bind(digest.as_str())
-        .bind(at.to_string())
+        .bind(row::time(at))
         .bind(actor)
         .execute(&mut *write)
         .await?;
@@ -112,7 +112,7 @@ impl Store {
     pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
         let mut read = self.database.read().await;
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, name, created_at, created_by, revoked_at FROM tokens ORDER BY rowid",
+            "SELECT id, name, created_at, created_by, revoked_at FROM tokens ORDER BY created_at, id",
         )
         .fetch_all(&mut *read)
         .await?;
@@ -127,7 +127,7 @@ impl Store {
             "UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL
              RETURNING id, name, created_at, created_by, revoked_at",
         )
-        .bind(at.to_string())
+        .bind(row::time(at))
         .bind(id)
         .fetch_optional(&mut *write)
         .await?;

@@ -78,8 +78,8 @@ pub(super) async fn upsert(
     .bind(i64::from(deployment.release.0))
     .bind(deployment.kind.as_str())
     .bind(deployment.state.as_str())
-    .bind(deployment.started_at.to_string())
-    .bind(deployment.finished_at.map(|at| at.to_string()))
+    .bind(row::time(deployment.started_at))
+    .bind(deployment.finished_at.map(row::time))
     .bind(deployment.document.to_string())
     .execute(connection)
     .await?;

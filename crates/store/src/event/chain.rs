@@ -181,7 +181,7 @@ pub(super) async fn append(
     let head = Head::load(connection).await?;
     let mut line = Line {
         sequence: head.count.saturating_add(1),
-        at: event.at.to_string(),
+        at: row::time(event.at),
         actor: event.actor.clone(),
         environment: environment.map(ToString::to_string),
         what: event.what.clone(),

@@ -7,7 +7,7 @@ use towpath_model::id::{EnvironmentId, SecretName, SecretVersion};
 use towpath_model::workload::SecretValue;
 
 use crate::envelope::SealingKey;
-use crate::{Error, KeyError};
+use crate::{Error, KeyError, row};
 
 /// Where a value is.
 pub(super) struct Place<'a> {
@@ -94,7 +94,7 @@ impl<'a> Place<'a> {
         .bind(self.name.as_str())
         .bind(i64::from(self.version.0))
         .bind(key.seal(&self.context(), value.expose())?)
-        .bind(at.to_string())
+        .bind(row::time(at))
         .bind(actor)
         .execute(&mut *connection)
         .await?;

@@ -109,7 +109,7 @@ async fn a_commit_that_fails_half_way_changes_nothing_and_spoils_nothing() {
         .unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn only_one_of_many_commits_on_the_same_version_wins() {
     let directory = Directory::new();
     let store = Arc::new(directory.with_shop().await);
@@ -130,7 +130,7 @@ async fn only_one_of_many_commits_on_the_same_version_wins() {
     assert_eq!(verification.count, 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn commits_on_different_environments_all_succeed_and_the_chain_holds() {
     let directory = Directory::new();
     let store = Arc::new(directory.with_shop().await);

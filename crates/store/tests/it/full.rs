@@ -99,10 +99,7 @@ async fn a_disk_that_is_full_from_the_start_is_named() {
         .await
         .unwrap_err();
     let text = error.to_string();
-    assert!(
-        matches!(error, Error::Full { .. } | Error::Directory { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Full { .. }), "{error:?}");
     assert!(text.contains(directory.path().to_str().unwrap()), "{text}");
     fs::remove_file(&filler).unwrap();
     Store::open(directory.path(), key).await.unwrap();
@@ -118,9 +115,5 @@ async fn a_read_only_disk_is_named() {
     directory.with_shop().await.close().await;
     disk.make_read_only();
     let error = directory.try_open().await.unwrap_err();
-    assert!(
-        matches!(error, Error::Directory { .. } | Error::ReadOnly { .. }),
-        "{error:?}"
-    );
-    assert!(error.to_string().contains("data directory"), "{error}");
+    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use towpath_store::{Error, KeyError, MasterKey, Store};
+use serde_json::json;
+use towpath_store::{Error, EventQuery, KeyError, MasterKey, Store};
 
 use crate::support::{Directory, production};
 
@@ -226,4 +227,31 @@ async fn a_key_given_as_text_opens_what_the_same_key_in_a_file_made() {
     let key = MasterKey::from_base64(&text).unwrap();
     assert!(!format!("{key:?}").contains(text.trim()));
     Store::open(directory.path(), key).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_files_of_the_store_are_their_owners_alone() {
+    let directory = Directory::new();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let store = directory.with_shop().await;
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+    }
+    store.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_does_not_make_the_store_time_out() {
+    let directory = Directory::new();
+    let store = directory.with_shop().await;
+    let (query, id, document) = (EventQuery::default(), production(), json!(1));
+    let (events, apps, commit) = tokio::join!(
+        store.events(&query),
+        store.apps(),
+        store.commit_environment(&id, 1, &document, &[], &[])
+    );
+    assert_eq!((events.unwrap().len(), apps.unwrap().len()), (1, 1));
+    assert_eq!(commit.unwrap(), 2);
 }
