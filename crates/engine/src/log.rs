@@ -1,0 +1,260 @@
+//! Log files: how a line is written, how output is cut into lines, and how files are rotated. Not
+//! how the logs of several instances are read as one ([`crate::process`]).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Longer lines are cut: an instance that never ends a line must not fill the memory.
+const LONGEST_LINE_BYTES: usize = 64 * 1024;
+
+/// How much log is kept of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSettings {
+    /// The size at which a file is closed and the next one begun.
+    pub file_bytes: u64,
+    /// The number of files kept, at least 1.
+    pub files: usize,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            file_bytes: 10 * 1024 * 1024,
+            files: 5,
+        }
+    }
+}
+
+/// Writes one line as it is in a log file, without its end.
+pub(crate) fn format_line(at: Timestamp, stream: &str, text: &str) -> String {
+    format!("{at:.6} {stream} {text}")
+}
+
+/// Reads a line of a log file. `None` for what [`format_line`] did not write.
+pub(crate) fn parse_line(line: &str) -> Option<(Timestamp, &str, &str)> {
+    let (at, rest) = line.split_once(' ')?;
+    let (stream, text) = rest.split_once(' ')?;
+    Some((at.parse().ok()?, stream, text))
+}
+
+/// Cuts a stream of bytes into lines.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    /// Takes the next bytes and hands every line that they end to `each`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.pending.extend_from_slice(part);
+            if self.pending.ends_with(b"\n") || self.pending.len() >= LONGEST_LINE_BYTES {
+                self.flush(&mut each);
+            }
+        }
+    }
+
+    /// Hands over what is left: the stream ended.
+    pub(crate) fn flush(&mut self, mut each: impl FnMut(&str)) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let line = self.pending.strip_suffix(b"\n").unwrap_or(&self.pending);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        each(&String::from_utf8_lossy(line));
+        self.pending.clear();
+    }
+}
+
+/// The files of one log in the order of their writing: a directory of numbered files.
+pub(crate) fn files(directory: &Path) -> Vec<(u64, PathBuf)> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut files: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let number = path.file_name()?.to_str()?.strip_suffix(".log")?.parse();
+            Some((number.ok()?, path))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Returns the text of the last lines of a log, newest last.
+pub(crate) fn tail(directory: &Path, count: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (_, path) in files(directory).iter().rev() {
+        let Ok(bytes) = fs::read(path) else { continue };
+        let text = String::from_utf8_lossy(&bytes);
+        let missing = count - lines.len();
+        let parsed = text.lines().rev().filter_map(parse_line);
+        lines.extend(parsed.take(missing).map(|(_, _, text)| text.to_owned()));
+        if lines.len() >= count {
+            break;
+        }
+    }
+    lines.reverse();
+    lines
+}
+
+/// Writes a log: begins a new file when one is full and deletes the oldest.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    directory: PathBuf,
+    settings: LogSettings,
+    number: u64,
+    size_bytes: u64,
+    file: Option<File>,
+    lost_lines: u64,
+}
+
+impl LogWriter {
+    /// Goes on with the log in `directory`, which is made if it is not there.
+    pub(crate) fn open(directory: &Path, settings: LogSettings) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let number = files(directory).last().map_or(1, |(number, _)| *number);
+        let mut writer = Self {
+            directory: directory.to_owned(),
+            settings,
+            number,
+            size_bytes: 0,
+            file: None,
+            lost_lines: 0,
+        };
+        writer.reopen()?;
+        Ok(writer)
+    }
+
+    /// Appends a line. What cannot be written (the disk is full) is counted and said when it works
+    /// again: the instance must not block on its log.
+    pub(crate) fn write(&mut self, at: Timestamp, stream: &str, text: &str) {
+        if self.lost_lines > 0 {
+            let note = format!("[{} lines were lost: no room for the log]", self.lost_lines);
+            if self.append(&format_line(at, stream, &note)).is_ok() {
+                self.lost_lines = 0;
+            }
+        }
+        if self.append(&format_line(at, stream, text)).is_err() {
+            self.lost_lines += 1;
+        }
+    }
+
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        if self.file.is_none() || is_full(self.size_bytes, line.len(), self.settings) {
+            if self.file.take().is_some() {
+                self.number += 1;
+            }
+            self.reopen()?;
+            self.forget_oldest();
+        }
+        let Some(file) = &mut self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        file.write_all(format!("{line}\n").as_bytes())?;
+        self.size_bytes += u64::try_from(line.len() + 1).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        let path = self.directory.join(format!("{:08}.log", self.number));
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        self.size_bytes = file.metadata()?.len();
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn forget_oldest(&self) {
+        let files = files(&self.directory);
+        let surplus = files.len().saturating_sub(self.settings.files.max(1));
+        for (_, path) in files.iter().take(surplus) {
+            // A file that stays takes room and does no other harm: the next rotation tries again.
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+/// Tells whether a line belongs into the next file. A file has at least one line.
+fn is_full(size_bytes: u64, line_bytes: usize, settings: LogSettings) -> bool {
+    let after = size_bytes.saturating_add(u64::try_from(line_bytes).unwrap_or(u64::MAX));
+    size_bytes > 0 && after > settings.file_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at() -> Timestamp {
+        Timestamp::from_second(1_000_000_000).unwrap()
+    }
+
+    #[test]
+    fn a_line_survives_a_round_trip_through_the_file_format() {
+        let line = format_line(at(), "stderr", "two  words ");
+        assert_eq!(line, "2001-09-09T01:46:40.000000Z stderr two  words ");
+        assert_eq!(parse_line(&line), Some((at(), "stderr", "two  words ")));
+        assert_eq!(
+            parse_line(&format_line(at(), "stdout", "")),
+            Some((at(), "stdout", ""))
+        );
+        assert_eq!(parse_line("nothing of ours"), None);
+    }
+
+    #[test]
+    fn output_is_cut_into_lines_wherever_the_reads_end() {
+        let mut lines = Lines::default();
+        let mut seen = Vec::new();
+        for part in [&b"on"[..], b"e\r\ntwo\n\nth", b"ree \xff"] {
+            lines.feed(part, |line| seen.push(line.to_owned()));
+        }
+        assert_eq!(seen, ["one", "two", ""]);
+        lines.flush(|line| seen.push(line.to_owned()));
+        assert_eq!(seen.last().map(String::as_str), Some("three \u{fffd}"));
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let mut lines = Lines::default();
+        let mut count = 0;
+        for _ in 0..3 {
+            lines.feed(&[b'x'; LONGEST_LINE_BYTES], |_| count += 1);
+        }
+        assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn files_are_rotated_and_the_oldest_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = LogSettings {
+            file_bytes: 100,
+            files: 2,
+        };
+        let mut writer = LogWriter::open(directory.path(), settings).unwrap();
+        for n in 0..10 {
+            writer.write(at(), "stdout", &format!("line {n}"));
+        }
+        let numbers: Vec<u64> = files(directory.path()).iter().map(|(n, _)| *n).collect();
+        assert_eq!(numbers, [4, 5]);
+        assert_eq!(tail(directory.path(), 3), ["line 7", "line 8", "line 9"]);
+        drop(writer);
+        let mut again = LogWriter::open(directory.path(), settings).unwrap();
+        again.write(at(), "stdout", "line 10");
+        assert_eq!(tail(directory.path(), 1), ["line 10"]);
+    }
+
+    #[test]
+    fn a_file_has_at_least_one_line() {
+        let settings = LogSettings {
+            file_bytes: 10,
+            files: 1,
+        };
+        assert!(!is_full(0, 1_000, settings));
+        assert!(is_full(1, 10, settings));
+        assert!(!is_full(1, 9, settings));
+    }
+}

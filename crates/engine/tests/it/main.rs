@@ -1,0 +1,4 @@
+//! The process engine over real processes.
+
+mod instances;
+mod support;
