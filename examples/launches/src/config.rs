@@ -1,7 +1,7 @@
 //! Settings, from the environment to typed values. Nothing else reads the environment.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -97,6 +97,12 @@ impl Config {
             directory: self.text("LAUNCHES_DATA_DIR", "/data").into(),
             grace: self.milliseconds("LAUNCHES_GRACE_MS", "8000")?,
         })
+    }
+
+    /// Where `check` asks: the port that the service of this container has, on this machine.
+    pub(crate) fn checked(&self) -> Result<SocketAddr, ConfigError> {
+        let port = self.parsed("PORT", "8080", "a port")?;
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
     /// `host:port` of the store; by default its name and port under Compose.

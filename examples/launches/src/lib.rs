@@ -4,6 +4,7 @@
 //! One program, four services: `web` takes entries, `worker` draws winners, `migrate` prepares the
 //! store once for each release, `store` keeps the data.
 
+mod check;
 mod client;
 mod config;
 mod fault;
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 use config::{Config, ConfigError};
 use lifecycle::say;
 
-const USAGE: &str = "usage: launches web | worker | migrate | store";
+const USAGE: &str = "usage: launches web | worker | migrate | store | check";
 
 /// Why a service ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,8 @@ enum Error {
     Client(#[from] client::Error),
     #[error(transparent)]
     Migrate(#[from] migrate::Error),
+    #[error(transparent)]
+    Check(#[from] check::Error),
 }
 
 /// Runs one service until it is done or told to stop, and returns its exit code: 0 when it ended
@@ -86,6 +89,7 @@ fn run(args: &[String], env: BTreeMap<String, String>) -> Result<(), Error> {
             "worker" => worker::run(config.worker()?, stop).await?,
             "migrate" => migrate::run(&config.store_address()).await?,
             "store" => store::run(config.store()?, stop).await?,
+            "check" => check::run(config.checked()?).await?,
             other => return Err(Error::Usage(format!("there is no service {other:?}"))),
         }
         Ok(())

@@ -108,6 +108,14 @@ impl Service {
         rustix::process::kill_process(id, signal).expect("it is ours");
     }
 
+    /// Asks for its health as a container would.
+    pub(crate) async fn checked(&self) -> (ExitStatus, String) {
+        let variables = BTreeMap::new();
+        Self::start_on(self.address.port(), "check", &variables)
+            .ended()
+            .await
+    }
+
     /// Waits for its end; returns its exit status and all that it logged.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let mut log = std::mem::take(&mut self.log);

@@ -203,6 +203,26 @@ async fn a_release_that_fails_its_health_check_serves_pages_all_the_same() {
 }
 
 #[tokio::test]
+async fn check_exits_0_only_for_a_service_that_is_well() {
+    let app = App::migrated().await;
+    let well = app.web(&[]).await;
+    let ill = app.web(&[("LAUNCHES_FAULT", "fail-health")]).await;
+    let (status, log) = well.checked().await;
+    assert!(status.success(), "{log}");
+    let (status, log) = ill.checked().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("answered: HTTP/1.1 503"), "{log}");
+    assert!(app.store.checked().await.0.success());
+    ill.signal(rustix::process::Signal::TERM);
+    let port = ill.address.port().to_string();
+    ill.ended().await;
+    let nobody = Service::start("check", &app.variables(&[("PORT", &port)]));
+    let (status, log) = nobody.ended().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("no answer"), "{log}");
+}
+
+#[tokio::test]
 async fn a_release_with_errors_fails_every_fourth_page_but_not_its_health_check() {
     let app = App::migrated().await;
     let web = app
