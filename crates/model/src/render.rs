@@ -16,6 +16,7 @@ mod route;
 mod service;
 mod settings;
 mod support;
+mod translate;
 pub(crate) mod well_known;
 
 use std::collections::BTreeMap;
@@ -24,21 +25,33 @@ use std::path::Path;
 use towpath_compose::diagnostic::{Diagnostic, Diagnostics, Severity};
 use towpath_compose::model::Project;
 use towpath_compose::source::Span;
+use towpath_compose::yaml::Node;
 
 use crate::delivery::Delivery;
 use crate::id::{Digest, EnvironmentName};
 use context::Context;
 
-pub(crate) use command::with_port_variable;
+pub(crate) use command::suggestion;
 pub(crate) use health::http_path;
 
-pub use address::{address_variable, expand_addresses};
 pub use draft::{Draft, DraftService, MissingSecrets, SecretSource, SecretUse};
 pub use mount::wanted_files;
 pub use support::{SUPPORT, Support};
 
 /// Finds where an attribute of a project stands, by its path of keys.
 pub type Places<'a> = &'a dyn Fn(&[&str]) -> Option<Span>;
+
+/// Finds where a path of keys stands in the tree of a Compose file; keys of a list are its indices.
+pub fn place_in(tree: &Node, path: &[&str]) -> Option<Span> {
+    let mut node = tree;
+    for key in path {
+        node = match node.as_list() {
+            Some(items) => items.get(key.parse::<usize>().ok()?)?,
+            None => node.get(key)?,
+        };
+    }
+    Some(node.span.clone())
+}
 
 /// Everything that a rendering is made of.
 #[expect(missing_debug_implementations, reason = "a function has no text form")]

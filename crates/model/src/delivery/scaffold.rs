@@ -5,15 +5,7 @@ use std::fmt::Write as _;
 
 use towpath_compose::model::{Condition, Project, Service};
 
-use crate::render::{http_path, well_known, with_port_variable};
-
-/// Programs of stores that need nothing but a port: how they are run as a process.
-const STORE_COMMANDS: &[(&str, &str)] = &[
-    ("memcached", "exec memcached -l $HOST -p $PORT"),
-    ("nats", "exec nats-server -a $HOST -p $PORT"),
-    ("redis", "exec redis-server --bind $HOST --port $PORT"),
-    ("valkey", "exec valkey-server --bind $HOST --port $PORT"),
-];
+use crate::render::{http_path, suggestion, well_known};
 
 /// Writes a commented delivery file for a Compose project.
 pub fn scaffold(project: &Project) -> String {
@@ -91,38 +83,47 @@ fn service_settings(project: &Project, name: &str, service: &Service) -> String 
             "# A release job: it runs once for each deployment, before traffic moves.".to_owned(),
         );
         lines.push(
-            "# irreversible: true   # when old code must not run on what it leaves behind"
+            "irreversible: false   # true when old code must not run on what it leaves behind"
                 .to_owned(),
         );
     }
-    lines.push("process:".to_owned());
-    if service.build.is_some() {
-        lines.push(
-            "  # build: \"make\"   # what makes the program, once for each release".to_owned(),
-        );
+    lines.extend(process(service));
+    if !is_job(project, name) {
+        lines.push(health(service, store.is_some()));
     }
-    let command = command(service, store);
-    let has_command = command.is_some();
-    lines.push(match command {
-        Some(line) => format!("  command: {}", quoted(&line)),
-        None => {
-            "  # command: \"./serve --port $PORT\"   # needed: the image's own command is not known"
-                .to_owned()
-        }
-    });
-    if !has_command {
-        // A mapping with nothing but comments in it is no mapping.
-        for line in lines.iter_mut().filter(|line| line.as_str() == "process:") {
-            "# process:".clone_into(line);
-        }
-    }
-    lines.push(health(service, store.is_some()));
     let is_empty = lines.iter().all(|line| line.trim_start().starts_with('#'));
     let mut text = format!("  {}:{}\n", key(name), if is_empty { " {}" } else { "" });
     for line in lines {
         let _infallible = writeln!(text, "    {line}");
     }
     text
+}
+
+/// Returns the lines on how a service runs: active ones only where Compose does not say it.
+fn process(service: &Service) -> Vec<String> {
+    let build = "build: \"make\"   # what makes the program, once for each release";
+    let stated = [&service.entrypoint, &service.command];
+    let program = stated.into_iter().flatten().flatten().next();
+    let is_stated = program.is_some_and(|program| !program.starts_with('-'));
+    let (mark, command) = match suggestion(service) {
+        Some(line) if is_stated => (
+            "# ",
+            format!("command: {}   # as Compose has it", quoted(&line)),
+        ),
+        Some(line) => ("", format!("command: {}", quoted(&line))),
+        None => (
+            "# ",
+            "command: \"./serve --port $PORT\"   # needed: nothing says what the image runs"
+                .to_owned(),
+        ),
+    };
+    let mut lines = vec![format!("{mark}process:")];
+    if service.build.is_some() {
+        let commented = if mark.is_empty() { "  # " } else { "#   " };
+        lines.push(format!("{commented}{build}"));
+    }
+    lines.push(format!("{mark}  {command}"));
+    lines
 }
 
 fn store_of(service: &Service) -> Option<(&'static str, u16)> {
@@ -134,28 +135,6 @@ fn is_job(project: &Project, name: &str) -> bool {
         let dependency = service.depends_on.get(name);
         dependency.is_some_and(|on| on.condition == Condition::CompletedSuccessfully)
     })
-}
-
-fn command(service: &Service, store: Option<(&str, u16)>) -> Option<String> {
-    let words: Vec<String> = [&service.entrypoint, &service.command]
-        .into_iter()
-        .flatten()
-        .flatten()
-        .cloned()
-        .collect();
-    let runs_program = words
-        .first()
-        .is_some_and(|program| !program.starts_with('-'));
-    if let Some((store, _)) = store
-        && let Some((_, line)) = STORE_COMMANDS.iter().find(|(known, _)| *known == store)
-    {
-        return Some((*line).to_owned());
-    }
-    if !runs_program {
-        return None;
-    }
-    let port = container_port(service).unwrap_or_default();
-    Some(format!("exec {}", with_port_variable(&words, port)))
 }
 
 fn container_port(service: &Service) -> Option<u16> {
@@ -178,14 +157,19 @@ fn health(service: &Service, is_store: bool) -> String {
         Some((_, words)) => words.to_vec(),
         None => Vec::new(),
     };
+    let listens = is_store || container_port(service).is_some();
     if let Some(path) = http_path(&words, container_port(service)) {
         format!("health: {{ http: {} }}", quoted(&path))
     } else if is_store {
         "health: { tcp: true }".to_owned()
-    } else if words.is_empty() && container_port(service).is_some() {
-        "# health: { http: /healthz }   # else a TCP connection is enough".to_owned()
+    } else if !words.is_empty() {
+        "# health: { command: \"./check\" }   # else the check that Compose has".to_owned()
+    } else if listens {
+        "health: { tcp: true }   # better: { http: /healthz }, a path that answers when it is ready"
+            .to_owned()
     } else {
-        "# health: { command: \"./check\" }   # else as Compose says".to_owned()
+        "health: { none: true }   # better: { command: \"./check\" }, what exits 0 when it is well"
+            .to_owned()
     }
 }
 

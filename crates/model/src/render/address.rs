@@ -8,43 +8,17 @@ use towpath_compose::model::Project;
 
 /// Returns the variable that holds the address of a service, such as `DB_ADDR`: the name in
 /// capitals, with `_` for what is neither letter nor digit.
-pub fn address_variable(service: &str) -> String {
+pub(super) fn address_variable(service: &str) -> String {
     format!("{}_ADDR", variable_prefix(service))
 }
 
-fn variable_prefix(service: &str) -> String {
+/// Writes a name as a part of a variable's name.
+pub(super) fn variable_prefix(service: &str) -> String {
     let capital = |c: char| match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' => c.to_ascii_uppercase(),
         _ => '_',
     };
     service.chars().map(capital).collect()
-}
-
-/// Replaces `${NAME}` in the values of `environment` by what `known` has for it. Other text, and
-/// names that are not known, stay as they are.
-pub fn expand_addresses(
-    environment: &BTreeMap<String, String>,
-    known: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    environment
-        .iter()
-        .map(|(name, value)| (name.clone(), expand(value, known)))
-        .collect()
-}
-
-fn expand(value: &str, known: &BTreeMap<String, String>) -> String {
-    let mut parts = value.split("${");
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let replaced = part
-            .split_once('}')
-            .and_then(|(name, rest)| Some((known.get(name)?, rest)));
-        match replaced {
-            Some((replacement, rest)) => text.extend([replacement.as_str(), rest]),
-            None => text.extend(["${", part]),
-        }
-    }
-    text
 }
 
 /// One address of a service within a text.
@@ -83,19 +57,18 @@ fn first_mention<'t>(text: &'t str, project: &Project) -> Option<Mention<'t>> {
     })
 }
 
-/// Returns the ports under which services are named in the variables of any service.
+/// Returns the ports under which services are named in the variables and commands of any service.
 pub(super) fn mentioned(project: &Project) -> BTreeMap<String, u16> {
     let mut ports = BTreeMap::new();
-    let values = project
-        .services
-        .values()
-        .flat_map(|service| service.environment.values());
-    for mut text in values.flatten().map(String::as_str) {
-        while let Some(mention) = first_mention(text, project) {
-            ports
-                .entry(mention.service.to_owned())
-                .or_insert(mention.port);
-            text = mention.after;
+    for service in project.services.values() {
+        let variables = service.environment.values().flatten();
+        let words = service.entrypoint.iter().chain(&service.command).flatten();
+        for mut text in variables.chain(words).map(String::as_str) {
+            while let Some(mention) = first_mention(text, project) {
+                let port = ports.entry(mention.service.to_owned());
+                port.or_insert(mention.port);
+                text = mention.after;
+            }
         }
     }
     ports
@@ -119,17 +92,35 @@ pub(super) fn translate(value: &str, project: &Project, ports: &BTreeMap<String,
     text
 }
 
-/// Returns a service whose bare name a value is, as in `DB_HOST=db`.
-pub(super) fn bare_name<'v>(variable: &str, value: &'v str, project: &Project) -> Option<&'v str> {
-    let names_host = ["HOST", "HOSTNAME", "SERVER"]
-        .iter()
-        .any(|end| variable.to_ascii_uppercase().ends_with(end));
-    (names_host && project.services.contains_key(value)).then_some(value)
+/// A variable whose value is the bare name of a service, as in `DB_HOST=db`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BareName {
+    /// The variable.
+    pub(super) variable: String,
+    /// The variable beside it that would hold the port (`DB_PORT`).
+    pub(super) port_variable: String,
+    /// The service.
+    pub(super) service: String,
+    /// What the names of the real variables start with (`DB`).
+    pub(super) prefix: String,
 }
 
-/// Returns the variable that holds the host of a service, such as `DB_HOST`.
-pub(super) fn host_variable(service: &str) -> String {
-    format!("{}_HOST", variable_prefix(service))
+/// Returns the service whose bare name a value is, where the variable says that it is a host.
+pub(super) fn bare_name(variable: &str, value: &str, project: &Project) -> Option<BareName> {
+    let stem = ["HOSTNAME", "HOST", "SERVER", "hostname", "host", "server"]
+        .iter()
+        .find_map(|end| variable.strip_suffix(end))?;
+    let port = if variable.ends_with(|c: char| c.is_ascii_lowercase()) {
+        "port"
+    } else {
+        "PORT"
+    };
+    project.services.contains_key(value).then(|| BareName {
+        variable: variable.to_owned(),
+        port_variable: format!("{stem}{port}"),
+        service: value.to_owned(),
+        prefix: variable_prefix(value),
+    })
 }
 
 #[cfg(test)]
@@ -166,17 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn known_variables_are_expanded_and_others_stay() {
-        let known = BTreeMap::from([("DB_ADDR".to_owned(), "127.0.0.1:4000".to_owned())]);
-        assert_eq!(expand("x://${DB_ADDR}/y", &known), "x://127.0.0.1:4000/y");
-        for text in ["${OTHER}", "$DB_ADDR", "${DB_ADDR", "a$}{", "${}"] {
-            assert_eq!(expand(text, &known), text);
-        }
-    }
-
-    #[test]
     fn a_service_is_a_host_only_where_the_variable_says_so() {
-        assert_eq!(bare_name("POSTGRES_HOST", "db", &project()), Some("db"));
+        let found = bare_name("POSTGRES_HOST", "db", &project()).unwrap();
+        assert_eq!(
+            (found.service.as_str(), found.port_variable.as_str()),
+            ("db", "POSTGRES_PORT")
+        );
         assert_eq!(bare_name("POSTGRES_DB", "db", &project()), None);
         assert_eq!(bare_name("POSTGRES_HOST", "elsewhere", &project()), None);
     }

@@ -2,95 +2,138 @@
 
 use std::path::Path;
 
+use towpath_compose::model::{MountKind, Service};
+
 use super::context::{Context, Subject};
+use super::translate::{self, Translator};
+use super::well_known;
 use crate::workload::Command;
 
 /// Returns what the service runs; complains when nothing says it.
-pub(super) fn command(context: &mut Context<'_>, subject: &Subject<'_>) -> Option<Command> {
+pub(super) fn command(
+    context: &mut Context<'_>,
+    subject: &Subject<'_>,
+    translator: &Translator<'_>,
+) -> Option<Command> {
     if let Some(command) = &subject.settings.process.command {
         return Some(command.clone());
     }
-    let service = subject.service;
-    let words: Vec<String> = [&service.entrypoint, &service.command]
-        .into_iter()
-        .flatten()
-        .flatten()
-        .cloned()
-        .collect();
-    let name = &subject.name;
-    let instead = format!(
-        "write what runs it on this machine as `services.{name}.process.command` in towpath.yaml"
-    );
-    match words.first() {
-        Some(program) if program.starts_with('-') => {
-            let message =
-                format!("`{program}` is an option for the program of an image, not a program");
-            let span = context.compose(&subject.at(&["command"]));
-            context.refuse("no-command", message, span, instead);
-            None
-        }
-        Some(_) => {
-            warn_of_fixed_port(context, subject, &words);
-            Some(Command::Exec(words))
-        }
-        None => {
-            let (what, key) = match (&service.image, &service.build) {
-                (_, Some(_)) => ("a Dockerfile", "build"),
-                (Some(_), None) => ("an image", "image"),
-                (None, None) => ("nothing", "image"),
-            };
-            let message = format!(
-                "`{name}` has {what} and no command: the process engine has nothing to run"
-            );
-            let span = context.compose(&subject.at(&[key]));
-            context.refuse("no-command", message, span, instead);
-            None
-        }
+    let mut words = stated(subject.service);
+    if words.first().is_none_or(|program| program.starts_with('-')) {
+        refuse_without_command(context, subject, words.first());
+        return None;
     }
+    let port = subject.container_port.unwrap_or_default();
+    if words.iter().any(|word| translator.names_port(word)) {
+        warn_of_port(context, subject, port);
+    } else if subject.listens
+        && let Some(arguments) = well_known::store_arguments(&words, volume(subject.service))
+    {
+        warn_of_store(context, subject, &arguments);
+        words.extend(arguments);
+    }
+    Some(translator.command(Command::Exec(words)))
 }
 
-/// Warns when the command names the port of Compose: an instance has to listen on `PORT`.
-fn warn_of_fixed_port(context: &mut Context<'_>, subject: &Subject<'_>, words: &[String]) {
-    let Some(port) = subject.container_port.filter(|_| subject.listens) else {
-        return;
+/// Returns the words of Compose's `entrypoint` and `command`.
+fn stated(service: &Service) -> Vec<String> {
+    let parts = [&service.entrypoint, &service.command].into_iter();
+    parts.flatten().flatten().cloned().collect()
+}
+
+/// Returns the first named volume that a service may write.
+fn volume(service: &Service) -> Option<&str> {
+    let mut mounts = service.volumes.iter();
+    let mount = mounts.find(|mount| mount.kind == MountKind::Volume && !mount.read_only)?;
+    mount.source.as_deref()
+}
+
+fn refuse_without_command(
+    context: &mut Context<'_>,
+    subject: &Subject<'_>,
+    option: Option<&String>,
+) {
+    let (name, service) = (&subject.name, subject.service);
+    let (message, key) = match (option, &service.build, &service.image) {
+        (Some(option), _, _) => (
+            format!("`{option}` is an option for the program of an image, not a program"),
+            "command",
+        ),
+        (None, Some(_), _) => (
+            format!(
+                "`{name}` has a Dockerfile and no command: the process engine has nothing to run"
+            ),
+            "build",
+        ),
+        (None, None, Some(_)) => (
+            format!("`{name}` has an image and no command: the process engine has nothing to run"),
+            "image",
+        ),
+        (None, None, None) => (format!("`{name}` has no command"), "image"),
     };
-    if !words.iter().any(|word| names_port(word, port)) {
-        return;
-    }
-    let line = with_port_variable(words, port);
-    let message =
-        format!("the command names the port {port}, but an instance gets its own as `PORT`");
-    let help = format!(
-        "write `services.{}.process.command: {line}` in towpath.yaml",
-        subject.name
-    );
-    let span = context.compose(&subject.at(&["command"]));
-    context.warn("fixed-port", message, span, help);
+    let span = context.compose(&subject.at(&[key]));
+    let help = match suggestion(service) {
+        Some(line) => format!(
+            "install the program on this machine and write `services.{name}.process.command: {line}` in towpath.yaml"
+        ),
+        None => format!(
+            "write what runs it on this machine as `services.{name}.process.command` in towpath.yaml"
+        ),
+    };
+    context.refuse("no-command", message, span, help);
 }
 
-fn names_port(word: &str, port: u16) -> bool {
-    let port = port.to_string();
-    word.split(|c: char| !c.is_ascii_digit())
-        .any(|number| number == port)
+/// Returns the line for the shell that runs a service as a process, as far as it can be guessed.
+pub(crate) fn suggestion(service: &Service) -> Option<String> {
+    let mut words = stated(service);
+    let store = service.image.as_deref().and_then(well_known::store);
+    if words.first().is_none_or(|word| word.starts_with('-')) {
+        let program = well_known::store_program(store?.0)?;
+        words.insert(0, program.to_owned());
+    }
+    let arguments = well_known::store_arguments(&words, volume(service)).unwrap_or_default();
+    let published = service.ports.first();
+    let port = published.and_then(|port| u16::try_from(port.target).ok());
+    let line = with_port_variable(&words, port.unwrap_or_default());
+    let parts = [line].into_iter().chain(arguments);
+    Some(format!("exec {}", parts.collect::<Vec<_>>().join(" ")))
+}
+
+/// Warns when a store is told where to listen, which is a guess of what the program understands.
+fn warn_of_store(context: &mut Context<'_>, subject: &Subject<'_>, arguments: &[String]) {
+    let name = &subject.name;
+    let message = format!("the command of `{name}` gets `{}` too", arguments.join(" "));
+    let help = format!("write `services.{name}.process.command` in towpath.yaml for another one");
+    let span = context.compose(&subject.at(&["command"]));
+    context.warn("store-translated", message, span, help);
+}
+
+/// Warns when the command names the port of Compose, which is a guess of what the number means.
+fn warn_of_port(context: &mut Context<'_>, subject: &Subject<'_>, port: u16) {
+    let name = &subject.name;
+    let message = format!(
+        "the command of `{name}` names the port {port}: it gets the instance's own `PORT` instead"
+    );
+    let help = format!("write `services.{name}.process.command` in towpath.yaml if that is not it");
+    let span = context.compose(&subject.at(&["command"]));
+    context.warn("port-translated", message, span, help);
 }
 
 /// Writes words as a line for the shell, with `$PORT` for the port.
-pub(crate) fn with_port_variable(words: &[String], port: u16) -> String {
+fn with_port_variable(words: &[String], port: u16) -> String {
     let words: Vec<String> = words
         .iter()
-        .map(|word| {
-            if names_port(word, port) {
-                word.replace(&port.to_string(), "$PORT")
-            } else {
-                quoted(word)
-            }
+        .map(|word| match translate::before_port(word, port) {
+            Some("") => "$PORT".to_owned(),
+            Some(before) => format!("{}$PORT", quoted(before)),
+            None => quoted(word),
         })
         .collect();
     words.join(" ")
 }
 
 /// Writes a word so that the shell takes it as it is.
-pub(crate) fn quoted(word: &str) -> String {
+fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()

@@ -4,12 +4,17 @@
 use towpath_compose::model::Healthcheck;
 
 use super::context::{Context, Subject};
+use super::translate::Translator;
 use super::well_known;
 use crate::delivery::Health;
 use crate::workload::{Command, HealthCheck, Probe};
 
 /// Returns the service's health check.
-pub(super) fn check(context: &mut Context<'_>, subject: &Subject<'_>) -> HealthCheck {
+pub(super) fn check(
+    context: &mut Context<'_>,
+    subject: &Subject<'_>,
+    translator: &Translator<'_>,
+) -> HealthCheck {
     let compose = subject.service.healthcheck.as_ref();
     let delivery = subject.settings.health.clone().unwrap_or_default();
     let probe = match stated(&delivery) {
@@ -19,6 +24,10 @@ pub(super) fn check(context: &mut Context<'_>, subject: &Subject<'_>) -> HealthC
         }
         None => compose
             .and_then(|check| translated(context, subject, check))
+            .map(|probe| match probe {
+                Probe::Command(command) => Probe::Command(translator.command(command)),
+                probe => probe,
+            })
             .unwrap_or(if subject.listens {
                 Probe::Tcp
             } else {

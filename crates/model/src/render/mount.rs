@@ -116,10 +116,11 @@ fn judge_bind(context: &mut Context<'_>, subject: &Subject<'_>, mount: &Mount, a
             path => path.into_owned(),
         };
         let message = format!(
-            "`{name}` sees the release's own copy of the source tree: `{relative}` is there, not at `{}`",
+            "`{name}` sees `{relative}` in the release's own copy of the source tree, not at `{}`",
             target.display()
         );
-        let help = "nothing to do where the command uses relative paths";
+        let help =
+            "the path is changed in commands and variables; what is written there is not kept";
         context.warn("source-mount", message, span, help);
     } else if source == target {
         let message = format!(

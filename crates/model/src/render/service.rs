@@ -8,6 +8,7 @@ use towpath_compose::model;
 use super::context::{Context, Subject};
 use super::draft::{Draft, DraftService};
 use super::support::{Support, support};
+use super::translate::Translator;
 use super::{address, command, health, limits, mount, route, settings};
 use crate::id::ServiceName;
 use crate::release::{Condition, Restart, Role};
@@ -179,13 +180,15 @@ fn service(
 ) -> DraftService {
     let process = &subject.settings.process;
     let uses_source = command::uses_source(context, subject);
+    let directory = command::working_directory(context, subject);
+    let translator = Translator::new(context.inputs, ports, subject, directory.as_deref());
     // A service without a command was complained of: the draft is never used.
     let nothing = Command::Exec(Vec::new());
     let spec = WorkloadSpec {
         service: subject.name.clone(),
-        command: command::command(context, subject).unwrap_or(nothing),
-        environment: environment(context, subject, ports),
-        working_directory: command::working_directory(context, subject),
+        command: command::command(context, subject, &translator).unwrap_or(nothing),
+        environment: environment(context, subject, &translator),
+        working_directory: directory,
         source: context.inputs.source.clone().filter(|_| uses_source),
         build: process.build.clone(),
         user: process
@@ -197,7 +200,7 @@ fn service(
         volumes: mount::volumes(context, subject),
         container_port: subject.container_port,
         listens: subject.listens,
-        health: health::check(context, subject),
+        health: health::check(context, subject, &translator),
         stop_signal: limits::stop_signal(context, subject),
         stop_grace: limits::stop_grace(subject),
         limits: limits::limits(context, subject),
@@ -217,39 +220,59 @@ fn service(
     service
 }
 
-/// Returns the plain variables: Compose's, with the addresses of services made to work, and over
+/// Returns the plain variables: Compose's, with addresses and paths made to work, and over
 /// them the delivery file's.
 fn environment(
     context: &mut Context<'_>,
     subject: &Subject<'_>,
-    ports: &BTreeMap<String, u16>,
+    translator: &Translator<'_>,
 ) -> BTreeMap<String, String> {
-    let project = context.inputs.project;
     let stated = subject.service.environment.iter();
     let mut variables: BTreeMap<String, String> = stated
         .filter_map(|(name, value)| {
-            let value = address::translate(value.as_ref()?, project, ports);
+            let value = translator.text(value.as_ref()?);
             Some((name.clone(), value))
         })
         .collect();
-    for (name, value) in &mut variables {
-        let Some(service) = address::bare_name(name, value, project).map(str::to_owned) else {
-            continue;
-        };
-        let variable = address::host_variable(&service);
-        let span = context.compose(&subject.at(&["environment", name]));
-        let message = format!(
-            "`{service}` is no host name for a process: the variable gets `${{{variable}}}` instead"
-        );
-        let port_variable = variable.replace("_HOST", "_PORT");
-        let help = format!(
-            "give the program `${{{port_variable}}}` too, under `process.environment` in towpath.yaml"
-        );
-        context.warn("host-translated", message, span, help);
-        *value = format!("${{{variable}}}");
-    }
+    name_hosts(context, subject, translator, &mut variables);
     variables.extend(subject.settings.process.environment.clone());
     variables
+}
+
+/// Replaces the bare name of a service, as in `DB_HOST=db`, and the port beside it, as in
+/// `DB_PORT=5432`.
+fn name_hosts(
+    context: &mut Context<'_>,
+    subject: &Subject<'_>,
+    translator: &Translator<'_>,
+    variables: &mut BTreeMap<String, String>,
+) {
+    let named: Vec<address::BareName> = variables
+        .iter()
+        .filter_map(|(name, value)| address::bare_name(name, value, context.inputs.project))
+        .collect();
+    for bare in named {
+        let host = format!("${{{}_HOST}}", bare.prefix);
+        let port = format!("${{{}_PORT}}", bare.prefix);
+        let usual = translator
+            .port_of(&bare.service)
+            .map(|port| port.to_string());
+        let beside = variables.get_mut(&bare.port_variable);
+        if let Some(stated) = beside.filter(|stated| usual.as_ref() == Some(*stated)) {
+            *stated = port;
+        } else {
+            let span = context.compose(&subject.at(&["environment", &bare.variable]));
+            let message = format!(
+                "`{}` is no host name for a process: `{}` gets `{host}` instead",
+                bare.service, bare.variable
+            );
+            let help = format!(
+                "give the program `{port}` too, under `process.environment` in towpath.yaml"
+            );
+            context.warn("host-translated", message, span, help);
+        }
+        variables.insert(bare.variable, host);
+    }
 }
 
 fn replicas(context: &Context<'_>, subject: &Subject<'_>) -> u32 {

@@ -42,10 +42,13 @@ pub const SUPPORT: &[(&str, Support)] = &[
         "cgroup_parent",
         Ignored("the engine makes its own control groups"),
     ),
-    ("command", Honoured),
+    (
+        "command",
+        Translated("addresses, paths and the port in it become variables"),
+    ),
     (
         "configs",
-        Translated("files in the directory that the engine names"),
+        Translated("files under `CONFIGS_DIR`, which their paths become"),
     ),
     ("container_name", Ignored("instances are named by Towpath")),
     ("cpu_count", Ignored("write `cpus`")),
@@ -89,7 +92,10 @@ pub const SUPPORT: &[(&str, Support)] = &[
     ("domainname", Ignored("processes have the machine's name")),
     ("entrypoint", Honoured),
     ("env_file", Honoured),
-    ("environment", Honoured),
+    (
+        "environment",
+        Translated("addresses of services and paths in it become variables"),
+    ),
     ("expose", Translated("the program listens on `PORT`")),
     ("external_links", Refused("there are no containers to link")),
     ("extra_hosts", Ignored("processes use the machine's names")),
@@ -172,7 +178,7 @@ pub const SUPPORT: &[(&str, Support)] = &[
     ("scale", Honoured),
     (
         "secrets",
-        Translated("versioned by `towpath secret`; files in the directory that the engine names"),
+        Translated("versioned by `towpath secret`; files under `SECRETS_DIR`"),
     ),
     ("security_opt", Ignored("there is no container")),
     ("shm_size", Ignored("`/dev/shm` is the machine's")),
@@ -193,7 +199,7 @@ pub const SUPPORT: &[(&str, Support)] = &[
     ("uts", Ignored("a process has no namespaces of its own")),
     (
         "volumes",
-        Translated("named volumes are directories that the engine keeps"),
+        Translated("named volumes are directories, which their paths become (`VOLUME_<NAME>`)"),
     ),
     ("volumes_from", Refused("name the volume in both services")),
     (

@@ -51,6 +51,68 @@ const STORE_CLIENTS: &[&str] = &[
     "valkey-cli",
 ];
 
+/// A store or broker that needs nothing but arguments to run as a process.
+struct Server {
+    program: &'static str,
+    /// What has it listen where the engine wants it.
+    listen: &'static [&'static str],
+    /// What names the directory of its data.
+    data: Option<&'static str>,
+}
+
+const SERVERS: &[Server] = &[
+    Server {
+        program: "memcached",
+        listen: &["-l", "${HOST}", "-p", "${PORT}"],
+        data: None,
+    },
+    Server {
+        program: "nats-server",
+        listen: &["-a", "${HOST}", "-p", "${PORT}"],
+        data: Some("--store_dir"),
+    },
+    Server {
+        program: "redis-server",
+        listen: &["--bind", "${HOST}", "--port", "${PORT}"],
+        data: Some("--dir"),
+    },
+    Server {
+        program: "valkey-server",
+        listen: &["--bind", "${HOST}", "--port", "${PORT}"],
+        data: Some("--dir"),
+    },
+];
+
+/// Returns the program that a store's image runs, where it can run as it is.
+pub(crate) fn store_program(store: &str) -> Option<&'static str> {
+    let server = format!("{store}-server");
+    let mut programs = SERVERS.iter().map(|known| known.program);
+    programs.find(|program| *program == store || *program == server)
+}
+
+/// Returns the arguments that have a store listen where the engine wants it, and keep its data in
+/// the volume of this name; `None` when the program is not known, or is told already.
+pub(crate) fn store_arguments(words: &[String], volume: Option<&str>) -> Option<Vec<String>> {
+    let program = words.first()?.rsplit('/').next()?;
+    let server = SERVERS.iter().find(|server| server.program == program)?;
+    let is_told = |argument: &str| words.iter().any(|word| word == argument);
+    let flags = server.listen.iter().filter(|word| word.starts_with('-'));
+    if flags.into_iter().any(|flag| is_told(flag)) {
+        return None;
+    }
+    let mut arguments: Vec<String> = server.listen.iter().map(|&word| word.to_owned()).collect();
+    if let (Some(flag), Some(volume)) = (server.data, volume)
+        && !is_told(flag)
+    {
+        arguments.push(flag.to_owned());
+        arguments.push(format!(
+            "${{VOLUME_{}}}",
+            super::address::variable_prefix(volume)
+        ));
+    }
+    Some(arguments)
+}
+
 /// Tells whether something else than HTTP is usually spoken on a port.
 pub(crate) fn is_tcp(port: u16) -> bool {
     TCP_PORTS.contains(&port)
@@ -73,6 +135,24 @@ pub(crate) fn is_store_client(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_is_told_where_to_listen_unless_it_is_told_already() {
+        let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
+        let arguments = store_arguments(&words("redis-server --appendonly yes"), Some("my-data"));
+        assert_eq!(
+            arguments.unwrap().join(" "),
+            "--bind ${HOST} --port ${PORT} --dir ${VOLUME_MY_DATA}"
+        );
+        assert_eq!(
+            store_arguments(&words("redis-server --port 7000"), None),
+            None
+        );
+        assert_eq!(store_arguments(&words("postgres"), None), None);
+        assert_eq!(store_program("redis"), Some("redis-server"));
+        assert_eq!(store_program("memcached"), Some("memcached"));
+        assert_eq!(store_program("postgres"), None);
+    }
 
     #[test]
     fn an_image_is_known_whatever_its_registry_and_tag() {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use towpath_compose::diagnostic::Diagnostics;
 use towpath_compose::model::Project;
-use towpath_compose::source::{Source, Span};
+use towpath_compose::source::Source;
 use towpath_compose::yaml::{self, Node};
 use towpath_model::delivery::Delivery;
 use towpath_model::id::{Digest, EnvironmentName};
-use towpath_model::render::{RenderInputs, Rendered, render};
+use towpath_model::render::{RenderInputs, Rendered, place_in, render};
 
 /// The directory of the projects of all tests.
 pub(crate) const DIRECTORY: &str = "/app";
@@ -32,17 +32,6 @@ impl Compose {
         Self { node, project }
     }
 
-    fn place(&self, path: &[&str]) -> Option<Span> {
-        let mut node = &self.node;
-        for key in path {
-            node = match (node.as_list(), key.parse::<usize>()) {
-                (Some(items), Ok(index)) => items.get(index)?,
-                _ => node.get(key)?,
-            };
-        }
-        Some(node.span.clone())
-    }
-
     /// Renders with a delivery file for an environment.
     pub(crate) fn render(
         &self,
@@ -61,7 +50,7 @@ impl Compose {
     ) -> Result<Rendered, Diagnostics> {
         render(&RenderInputs {
             project: &self.project,
-            places: &|path| self.place(path),
+            places: &|path| place_in(&self.node, path),
             directory: Path::new(DIRECTORY),
             delivery: &self::delivery(delivery).unwrap(),
             environment: &EnvironmentName::new(environment).unwrap(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use towpath_model::id::{SecretName, SecretVersion, ServiceName, WorkloadId};
-use towpath_model::render::{Draft, SecretSource};
+use towpath_model::render::{Draft, SecretSource, wanted_files};
 use towpath_model::workload::Probe;
 
 use crate::fixture::{Compose, lines, refusal};
@@ -389,4 +389,24 @@ fn an_unknown_environment_is_refused_with_those_there_are() {
         complaint.contains("the delivery file has: dev, prod"),
         "{complaint}"
     );
+}
+
+#[test]
+fn what_was_written_for_a_container_works_for_a_process() {
+    let compose = Compose::new(
+        "name: x\nservices:\n  db: { image: 'postgres:16', command: [postgres] }\n  web:\n    command: [python, /app/manage.py, serve, '0.0.0.0:8000', --uploads=/data/up, --config, /etc/web.toml]\n    working_dir: /app/site\n    environment:\n      DATABASE_URL: postgres://u:p@db:5432/x\n      DATABASE_HOST: db\n      CACHE_HOST: db\n      CACHE_PORT: '5432'\n      PYTHONPATH: /app:/app/lib\n      STORE: sqlite:////data/x.db\n      KEY: /run/secrets/key\n      OTHER: /database\n    healthcheck: { test: [CMD-SHELL, 'curl -s http://localhost:8000/up | grep ok'] }\n    ports: [{ target: 8000, published: '8000' }]\n    configs: [{ source: web, target: /etc/web.toml }]\n    secrets: [{ source: key }]\n    volumes:\n      - { type: bind, source: /app, target: /app }\n      - { type: volume, source: my-data, target: /data }\nconfigs: { web: { content: x } }\nsecrets: { key: { environment: KEY } }\n",
+    );
+    let rendered = compose.render("", "dev").unwrap();
+    let spec = &rendered.draft.services[&service("web")].spec;
+    insta::assert_json_snapshot!("translated", spec);
+    insta::assert_snapshot!("translated_warnings", lines(&rendered.warnings));
+}
+
+#[test]
+fn the_files_of_configs_are_wanted() {
+    let compose = Compose::new(
+        "name: x\nservices: { web: { command: [x], configs: [{ source: motd }] } }\nconfigs: { motd: { file: /app/motd.txt }, other: { file: /app/other.txt } }\n",
+    );
+    let wanted: Vec<String> = wanted_files(&compose.project).into_iter().collect();
+    assert_eq!(wanted, ["/app/motd.txt"]);
 }
