@@ -95,7 +95,11 @@ fn admit_by(
         }
         RouteMode::Maintenance { .. } => return Admission::Maintenance(Arc::clone(route)),
     }
-    let pick = route.state.next_pick();
+    // Only a request's first choice moves the walk on: repetitions would distort the weights.
+    let pick = match choice {
+        Choice::Weighted if tried.is_empty() => route.state.next_pick(),
+        Choice::Weighted | Choice::Only(_) => route.state.last_pick(),
+    };
     let chosen = match choice {
         Choice::Weighted => weighted(route, query.cookies, pick, tried),
         Choice::Only(workload) => only(route, workload, pick, tried),

@@ -32,6 +32,9 @@ pub(crate) enum Body {
     Upstream(Box<ResponseBody>),
 }
 
+/// What a body gives when it is polled.
+pub(crate) type PolledFrame = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -58,10 +61,7 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => {

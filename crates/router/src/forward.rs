@@ -198,13 +198,11 @@ impl Job {
 
     fn give_up(&mut self, origin: &Origin, route: &Route) -> Step {
         self.blame(origin, None);
-        match self.spare.take() {
-            Some(response) => done(response),
-            None => {
-                let status = self.last_fault.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-                done(replies::refusal(route, status))
-            }
+        if let Some(response) = self.spare.take() {
+            return done(response);
         }
+        let status = self.last_fault.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        done(replies::refusal(route, status))
     }
 
     /// Sends the request to the backend of `pick`.

@@ -18,6 +18,7 @@ mod instance;
 mod listeners;
 mod metrics;
 mod process;
+mod receive;
 mod registry;
 mod report;
 mod shared;

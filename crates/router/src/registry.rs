@@ -17,7 +17,7 @@ use crate::instance::{Instance, Signals};
 use crate::table::{HostIndex, ListenerTable, Policy, Route, RouteState, Table, Target};
 
 /// Counters are kept for as long after their workload left the table.
-const COUNTERS_KEPT: Duration = Duration::from_secs(3_600);
+const COUNTERS_KEPT: Duration = Duration::from_hours(1);
 
 /// Names the counters of one workload behind one route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

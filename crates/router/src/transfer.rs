@@ -118,14 +118,13 @@ impl Outbox {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            if !self.out.is_empty() {
-                self.out.advance(written);
-            } else {
+            if self.out.is_empty() {
                 self.large.advance(written);
-                if self.large.is_empty() && self.chunk_end {
-                    self.chunk_end = false;
+                if self.large.is_empty() && std::mem::take(&mut self.chunk_end) {
                     self.out.extend_from_slice(b"\r\n");
                 }
+            } else {
+                self.out.advance(written);
             }
         }
     }
@@ -203,6 +202,18 @@ impl Outbox {
                 Ok(())
             }
         }
+    }
+}
+
+/// Writes the field that goes with `framing`.
+pub(crate) fn write_framing(output: &mut BytesMut, framing: Option<Framing>) {
+    match framing {
+        Some(Framing::Length(length)) => {
+            let line = format!("content-length: {length}\r\n");
+            output.extend_from_slice(line.as_bytes());
+        }
+        Some(Framing::Chunked) => output.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Some(Framing::Close) | None => {}
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::downstream::h1::ClientEnd;
 use crate::forward::Tunnel;
-use crate::upstream::h1::poll_read;
+use crate::receive::poll_read;
 use crate::watchdog::Watchdog;
 
 /// One direction.

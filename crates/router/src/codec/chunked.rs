@@ -125,8 +125,10 @@ fn trailers(input: &mut BytesMut) -> Result<Decoded, Malformed> {
 mod tests {
     use super::*;
 
+    type Whole = (Vec<u8>, HeaderMap);
+
     /// Feeds `wire` in pieces of `step` bytes; returns the data and the trailers.
-    fn decode(wire: &[u8], step: usize) -> Result<Option<(Vec<u8>, HeaderMap)>, Malformed> {
+    fn decode(wire: &[u8], step: usize) -> Result<Option<Whole>, Malformed> {
         let (mut chunked, mut input, mut data) = (Chunked::default(), BytesMut::new(), Vec::new());
         for piece in wire.chunks(step) {
             input.extend_from_slice(piece);

@@ -112,8 +112,8 @@ pub(crate) fn parse_response(
     };
     let spans = Spans::new(input, response.headers, limits)?;
     let head = input.split_to(length).freeze();
-    let mut headers = spans.headers(&head)?;
-    let body = response_body(&mut headers, version, status, method)?;
+    let headers = spans.headers(&head)?;
+    let body = response_body(&headers, version, status, method)?;
     Ok(Some(ResponseHead {
         keep_alive: is_kept_alive(&headers, version) && !matches!(body, Decoder::UntilClose),
         status,
@@ -148,15 +148,18 @@ fn version(minor: Option<u8>) -> Version {
     }
 }
 
+/// Where a part of a buffer starts and ends.
+type Span = (usize, usize);
+
 /// Returns where `part`, a slice of `whole`, starts and ends in it.
-fn span(whole: &[u8], part: &[u8]) -> (usize, usize) {
+fn span(whole: &[u8], part: &[u8]) -> Span {
     let start = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
     (start, start + part.len())
 }
 
 /// Where names and values are, so that the bytes can be shared instead of copied.
 struct Spans {
-    fields: [((usize, usize), (usize, usize)); MAX_FIELDS],
+    fields: [(Span, Span); MAX_FIELDS],
     count: usize,
 }
 
@@ -187,6 +190,10 @@ impl Spans {
                 .map_err(|_| Malformed("a field name is not a token"))?;
             let value = HeaderValue::from_maybe_shared(head.slice(value.0..value.1))
                 .map_err(|_| Malformed("a field value has forbidden bytes"))?;
+            // Equal lengths are one length; different ones are refused below by their number.
+            if name == header::CONTENT_LENGTH && headers.get(&name) == Some(&value) {
+                continue;
+            }
             headers.append(name, value);
         }
         Ok(headers)
@@ -228,7 +235,7 @@ fn request_body(headers: &HeaderMap, version: Version) -> Result<Decoder, HeadEr
 
 /// RFC 9112 section 6.3 for responses.
 fn response_body(
-    headers: &mut HeaderMap,
+    headers: &HeaderMap,
     version: Version,
     status: StatusCode,
     method: &Method,
@@ -296,27 +303,17 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
     Ok(length)
 }
 
-/// RFC 9112 section 9.3.
+/// RFC 9112 section 9.3: an HTTP/1.1 connection is kept unless told otherwise, an older one only
+/// when asked to.
 fn is_kept_alive(headers: &HeaderMap, version: Version) -> bool {
-    let mut options = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&c| c == b','))
-        .map(<[u8]>::trim_ascii);
-    if version == Version::HTTP_11 {
-        !options.any(|option| option.eq_ignore_ascii_case(b"close"))
-    } else {
-        let mut options = options.peekable();
-        options.peek().is_some()
-            && options.all(|option| !option.eq_ignore_ascii_case(b"close"))
-            && headers.get(header::CONNECTION).is_some_and(|value| {
-                value
-                    .as_bytes()
-                    .to_ascii_lowercase()
-                    .windows(10)
-                    .any(|ten| ten == b"keep-alive")
-            })
-    }
+    let has = |option: &[u8]| {
+        headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&c| c == b','))
+            .any(|one| one.trim_ascii().eq_ignore_ascii_case(option))
+    };
+    !has(b"close") && (version == Version::HTTP_11 || has(b"keep-alive"))
 }
 
 /// Writes the start of a request's head, without the fields and the empty line.

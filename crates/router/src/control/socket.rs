@@ -38,7 +38,7 @@ use crate::shared::Shared;
 const MAX_TABLE: usize = 64 * 1024 * 1024;
 
 /// The longest that a report waits for a change.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// Opens the control socket, in place of one that nobody answers on.
 pub(crate) async fn bind(path: &Path) -> Result<UnixListener, Error> {
@@ -166,9 +166,9 @@ impl Service {
         if let Some(after) = number(query, "after_change") {
             let wait = number(query, "wait_ms").map_or(MAX_WAIT, Duration::from_millis);
             let mut changes = self.shared.signals.changes.subscribe();
-            let changed = changes.wait_for(|&change| change != after);
+            let next = changes.wait_for(|&change| change != after);
             // With or without a change, the report is that of this moment.
-            drop(tokio::time::timeout(wait.min(MAX_WAIT), changed).await);
+            drop(tokio::time::timeout(wait.min(MAX_WAIT), next).await);
         }
         let change = self.change();
         let (reply, answer) = oneshot::channel();

@@ -1,31 +1,32 @@
 //! One HTTP/1.1 connection of a client: its requests one after the other. Not HTTP/2, which it only
 //! recognises.
 
+mod inbox;
+
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
-use http_body::Frame;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use inbox::ClientBody;
+use inbox::{Inbox, locked};
 
 use super::PREFACE;
 use super::response::{Asked, write_head, write_switch};
-use crate::body::{Body, BodyError};
-use crate::codec::{
-    Decoded, Decoder, HeadError, HeadLimits, Malformed, RequestHead, parse_request,
-};
+use crate::body::Body;
+use crate::codec::{Decoder, HeadError, HeadLimits, RequestHead, parse_request};
 use crate::config::Limits;
 use crate::forward::{Origin, Outcome, Tunnel, forward, reply};
+use crate::receive::poll_read;
 use crate::transfer::Outbox;
-use crate::upstream::h1::poll_read;
 use crate::watchdog::Watchdog;
 
 /// How long a client may take to see that it was refused, before its connection is reset.
@@ -35,7 +36,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
 
 /// The longest that a client may take to read anything at all of a response.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How a connection ended, or what it became.
 #[derive(Debug)]
@@ -53,19 +54,6 @@ pub(crate) struct ClientEnd {
     pub(crate) io: TcpStream,
     /// What the client sent behind its head.
     pub(crate) early: BytesMut,
-}
-
-/// What is received; shared with the body of the request that is under way.
-#[derive(Debug)]
-struct Inbox {
-    io: OwnedReadHalf,
-    read: BytesMut,
-    decoder: Decoder,
-    /// Whether the client waits for `100 Continue` before it sends the body.
-    continue_due: bool,
-    watchdog: Watchdog,
-    idle_timeout: Duration,
-    closed: bool,
 }
 
 /// A connection of a client.
@@ -95,24 +83,11 @@ enum Next {
     Tunnel(Box<Tunnel>),
 }
 
-fn locked(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
-    inbox.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Client {
     pub(super) fn new(io: TcpStream, limits: &Limits) -> Self {
         let (read, write) = io.into_split();
-        let inbox = Inbox {
-            io: read,
-            read: BytesMut::new(),
-            decoder: Decoder::Done,
-            continue_due: false,
-            watchdog: Watchdog::default(),
-            idle_timeout: limits.keep_alive,
-            closed: false,
-        };
         Self {
-            inbox: Arc::new(Mutex::new(inbox)),
+            inbox: Arc::new(Mutex::new(Inbox::new(read, limits.keep_alive))),
             io: write,
             outbox: Outbox::default(),
             watchdog: Watchdog::default(),
@@ -419,82 +394,5 @@ fn head_refusal(error: HeadError) -> (StatusCode, &'static str) {
             "the head is larger than is allowed",
         ),
         HeadError::NotImplemented(rule) => (StatusCode::NOT_IMPLEMENTED, rule),
-    }
-}
-
-/// The body of a request from a client that speaks HTTP/1.1.
-#[derive(Debug)]
-pub(crate) struct ClientBody {
-    inbox: Arc<Mutex<Inbox>>,
-    length: Option<u64>,
-}
-
-impl ClientBody {
-    /// The number of bytes to come, if it is known.
-    pub(crate) fn length(&self) -> Option<u64> {
-        self.length
-    }
-
-    /// Is ready with the next part, or with nothing at the end.
-    pub(crate) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut inbox = locked(&self.inbox);
-        let inbox = &mut *inbox;
-        loop {
-            let decoded = inbox.decoder.decode(&mut inbox.read);
-            match decoded.map_err(|Malformed(rule)| BodyError::Malformed(rule))? {
-                Decoded::Data(data) => {
-                    inbox.watchdog.clear();
-                    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                    self.length = self.length.map(|left| left.saturating_sub(length));
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Decoded::Trailers(trailers) => {
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-                Decoded::End => return Poll::Ready(None),
-                Decoded::Incomplete => {}
-            }
-            inbox.poll_continue()?;
-            match poll_read(cx, &mut inbox.io, &mut inbox.read) {
-                Poll::Ready(Ok(0)) => {
-                    inbox.closed = true;
-                    return Poll::Ready(Some(Err(BodyError::Truncated)));
-                }
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => {
-                    inbox.closed = true;
-                    return Poll::Ready(Some(Err(BodyError::Io(error))));
-                }
-                Poll::Pending => {
-                    if !inbox.watchdog.is_set() {
-                        inbox.watchdog.set(inbox.idle_timeout);
-                    }
-                    ready!(inbox.watchdog.poll(cx));
-                    return Poll::Ready(Some(Err(BodyError::Idle)));
-                }
-            }
-        }
-    }
-}
-
-impl Inbox {
-    /// Tells the client to send the body, if it waits for that.
-    ///
-    /// The socket's buffer is empty when a client waits, so the twenty-five bytes always fit; a
-    /// failure to write them is a failure of the connection.
-    fn poll_continue(&mut self) -> Result<(), BodyError> {
-        if !std::mem::take(&mut self.continue_due) {
-            return Ok(());
-        }
-        const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-        let stream: &TcpStream = self.io.as_ref();
-        match stream.try_write(CONTINUE) {
-            Ok(written) if written == CONTINUE.len() => Ok(()),
-            Ok(_) => Err(BodyError::Io(io::ErrorKind::WriteZero.into())),
-            Err(error) => Err(BodyError::Io(error)),
-        }
     }
 }

@@ -8,8 +8,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 
 use crate::body::Body;
 use crate::codec::{write_fields, write_status};
-use crate::transfer::Framing;
-use crate::upstream::h1::write_framing;
+use crate::transfer::{Framing, write_framing};
 
 /// What of a request decides how its response is framed.
 #[derive(Debug, Clone)]

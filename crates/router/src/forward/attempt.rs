@@ -122,23 +122,13 @@ async fn send_h1(
             Ok(answer) => return Ok(Received::H1(Box::new(answer))),
             // The backend closed an idle connection while the request was under way: the same
             // backend is asked again, until a connection is not an old one.
-            Err(failure) if reused && idempotent && failure.is_closed_unanswered() => {
-                let Failure {
-                    kind,
-                    body: untouched,
-                    answer_begun,
-                } = *failure;
-                match untouched {
-                    Some(untouched) => body = untouched,
-                    None => {
-                        let body = None;
-                        return Err(Fault::Exchange(Box::new(Failure {
-                            kind,
-                            body,
-                            answer_begun,
-                        })));
-                    }
-                }
+            // The backend closed an idle connection while the request was under way: the same
+            // backend is asked again, until a connection is not an old one.
+            Err(mut failure) if reused && idempotent && failure.is_closed_unanswered() => {
+                let Some(untouched) = failure.body.take() else {
+                    return Err(Fault::Exchange(failure));
+                };
+                body = untouched;
             }
             Err(failure) => return Err(Fault::Exchange(failure)),
         }

@@ -82,6 +82,11 @@ impl RouteState {
         self.picks.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Returns the number of a pick that was made, to choose once more for the same request.
+    pub(crate) fn last_pick(&self) -> u64 {
+        self.picks.load(Ordering::Relaxed)
+    }
+
     /// Whether one more request at `now_ns` is within `per_second`, with a burst of as many.
     ///
     /// This is the generic cell rate algorithm (ITU-T I.371): one number, no bucket to refill.

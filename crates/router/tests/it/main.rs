@@ -1,5 +1,15 @@
 //! The router over real sockets: each test starts a whole router and the backends behind it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what the tests are made of fails a test by a panic"
+)]
+
 mod support;
 
+mod choice;
 mod forwarding;
+mod modes;
+mod retries;
+mod shield;
+mod swaps;

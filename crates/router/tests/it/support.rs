@@ -2,10 +2,10 @@
 
 pub(crate) mod backend;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod router;
 pub(crate) mod tables;
 
-use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

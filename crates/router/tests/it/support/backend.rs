@@ -1,7 +1,6 @@
 //! Backends: small servers with a given behaviour. They count what they get.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
