@@ -222,7 +222,7 @@ mod tests {
         let mut lines = Lines::default();
         let mut count = 0;
         for _ in 0..3 {
-            lines.feed(&[b'x'; LONGEST_LINE_BYTES], |_| count += 1);
+            lines.feed(&vec![b'x'; LONGEST_LINE_BYTES], |_| count += 1);
         }
         assert_eq!(count, 3);
     }

@@ -82,7 +82,11 @@ impl Make {
     async fn run(self, cancel: CancellationToken, done: DropGuard) {
         let state = match self.make(&cancel).await {
             Ok(()) => ArtifactState::Ready,
-            Err(Stopped::Failed { reason, log_tail }) => ArtifactState::Failed { reason, log_tail },
+            Err(Stopped::Failed { reason, log_tail }) => ArtifactState::Failed {
+                reason,
+                log_tail,
+                at: self.shared.clock.now(),
+            },
             Err(Stopped::Cancelled) => {
                 let directory = self.directory.clone();
                 drop(blocking(move || remove(&directory)).await);
@@ -243,6 +247,7 @@ impl Make {
             (Err(error), ArtifactState::Ready) => ArtifactState::Failed {
                 reason: error.to_string(),
                 log_tail: Vec::new(),
+                at: self.shared.clock.now(),
             },
             (_, state) => state,
         }

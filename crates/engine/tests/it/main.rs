@@ -1,4 +1,15 @@
 //! The process engine over real processes.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod adoption;
 mod instances;
+mod logs;
+mod releases;
+mod secrets;
 mod support;
+mod surroundings;

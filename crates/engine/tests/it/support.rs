@@ -245,7 +245,7 @@ pub(crate) fn open(directory: &Path) -> ProcessEngine {
     config.log.file_bytes = 2_000;
     config.log.files = 3;
     ProcessEngine::open(
-        DataDirectory(directory.to_owned()),
+        &DataDirectory(directory.to_owned()),
         Arc::new(RealClock),
         config,
     )
