@@ -91,18 +91,12 @@ pub(crate) struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// Ends the transaction and makes its changes last. When this returns an error, none of them was made.
+    /// Ends the transaction and makes its changes last. When this returns an error, none of them
+    /// was made, and they are undone as if this was dropped.
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
-        match sqlx::raw_sql("COMMIT").execute(&mut *self).await {
-            Ok(_) => {
-                self.slot().open = false;
-                Ok(())
-            }
-            Err(error) => {
-                self.roll_back().await;
-                Err(error.into())
-            }
-        }
+        sqlx::raw_sql("COMMIT").execute(&mut *self).await?;
+        self.slot().open = false;
+        Ok(())
     }
 
     /// Ends a transaction that was dropped or failed on this connection. `SQLite` may have ended it

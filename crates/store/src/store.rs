@@ -37,7 +37,7 @@ impl Store {
             .mode(0o700)
             .create(directory)
             .map_err(|error| Error::file(directory, error))?;
-        let lock = DirectoryLock::take(directory)?;
+        let lock = DirectoryLock::take(directory).await?;
         let store = Self {
             database: Database::open(directory).await?,
             keys,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::json;
 use towpath_store::{Error, EventQuery, KeyError, MasterKey, Store};
@@ -23,6 +24,24 @@ async fn a_second_control_plane_is_refused_and_told_who_is_there() {
     );
     drop(first);
     directory.open().await;
+}
+
+#[tokio::test]
+async fn a_child_that_was_just_started_does_not_keep_the_next_control_plane_out() {
+    let directory = Directory::new();
+    let store = directory.open().await;
+    // It inherits nothing, but has everything between its fork and its exec.
+    let starting = std::thread::spawn(|| {
+        for _ in 0..100 {
+            let child = Command::new("true").spawn();
+            child.unwrap().wait().unwrap();
+        }
+    });
+    store.close().await;
+    while !starting.is_finished() {
+        directory.open().await.close().await;
+    }
+    starting.join().unwrap();
 }
 
 #[tokio::test]
@@ -65,6 +84,22 @@ async fn a_database_with_overwritten_pages_is_refused_and_left_alone() {
     for page in content.chunks_mut(4096).skip(1) {
         page.fill(0xa5);
     }
+    fs::write(directory.database(), &content).unwrap();
+    let error = directory.try_open().await.unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert_eq!(fs::read(directory.database()).unwrap(), content);
+}
+
+#[tokio::test]
+async fn damage_in_a_table_that_is_not_read_at_the_start_is_found_at_the_start() {
+    let directory = Directory::new();
+    directory.with_shop().await.close().await;
+    let page: i64 = directory
+        .query("SELECT rootpage FROM sqlite_schema WHERE name = 'tokens'")
+        .await;
+    let mut content = fs::read(directory.database()).unwrap();
+    let index = usize::try_from(page).unwrap() - 1;
+    content.chunks_mut(4096).nth(index).unwrap().fill(0xa5);
     fs::write(directory.database(), &content).unwrap();
     let error = directory.try_open().await.unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");

@@ -217,6 +217,24 @@ async fn an_exchanged_data_key_does_not_open() {
     let store = directory.open().await;
     let error = reveal(&store, "key", 1).await.unwrap_err();
     assert!(matches!(error, Error::Key(KeyError::Tampered { .. })));
+    assert!(error.to_string().contains("the data key of app `shop`"));
+}
+
+#[tokio::test]
+async fn what_is_wiped_is_overwritten_in_the_file() {
+    let directory = Directory::new();
+    let store = directory.with_shop().await;
+    set(&store, &production(), "key", CANARY).await;
+    store.close().await;
+    let sealed: Vec<u8> = directory.query("SELECT sealed FROM secret_versions").await;
+    assert!(directory.has_bytes(&sealed));
+    let store = directory.open().await;
+    store
+        .remove_secret(&production(), &name("key"), "ann", at(6))
+        .await
+        .unwrap();
+    store.close().await;
+    assert!(!directory.has_bytes(&sealed));
 }
 
 #[tokio::test]

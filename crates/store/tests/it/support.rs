@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, Sqlite, Type};
 use tempfile::TempDir;
 use towpath_model::event::NewEvent;
 use towpath_model::id::{AppName, DeploymentNumber, EnvironmentId, ReleaseNumber};
@@ -53,6 +53,21 @@ impl Directory {
             let content = std::fs::read(entry.unwrap().path()).unwrap();
             content.windows(wanted.len()).any(|window| window == wanted)
         })
+    }
+
+    /// Reads one value from the closed database.
+    pub(crate) async fn query<T>(&self, sql: &'static str) -> T
+    where
+        T: Type<Sqlite> + for<'r> Decode<'r, Sqlite> + Send + Unpin,
+    {
+        let options = SqliteConnectOptions::new().filename(self.database());
+        let mut connection = options.connect().await.unwrap();
+        let value = sqlx::query_scalar(sql)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        value
     }
 
     /// Runs SQL on the closed database, as a hand with the `sqlite3` tool would.
