@@ -23,7 +23,7 @@ use crate::instance::{Instance, Upgraded};
 use crate::shared::Shared;
 use crate::table::{Route, normal_host};
 use attempt::{Fault, Outgoing};
-pub(crate) use replies::reply;
+pub(crate) use replies::{CloseAfter, reply};
 
 /// Where a request came in.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ pub(crate) async fn forward(origin: &Origin, request: Request<Body>) -> Outcome 
     let authority = match headers::authority(&parts.uri, &parts.headers, parts.version) {
         Ok(authority) => authority,
         Err(headers::BadRequest(rule)) => {
-            return Outcome::Response(reply(StatusCode::BAD_REQUEST, rule));
+            return Outcome::Response(replies::bad_request(rule));
         }
     };
     if parts.method == Method::CONNECT {

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 
 use crate::body::Body;
 use crate::codec::{write_fields, write_status};
+use crate::forward::CloseAfter;
 use crate::transfer::{Framing, write_framing};
 
 /// What of a request decides how its response is framed.
@@ -47,7 +48,8 @@ pub(super) fn write_head(
     if no_body {
         *response.body_mut() = Body::Empty;
     }
-    let keep_alive = asked.keep_alive && framing != Some(Framing::Close);
+    let told_to_close = response.extensions().get::<CloseAfter>().is_some();
+    let keep_alive = asked.keep_alive && framing != Some(Framing::Close) && !told_to_close;
     write_status(out, status);
     write_fields(out, response.headers());
     write_framing(out, framing);

@@ -20,6 +20,18 @@ pub(crate) fn reply(status: StatusCode, reason: &str) -> Response<Body> {
     page(status, "text/plain; charset=utf-8", Bytes::from(text))
 }
 
+/// Marks an answer after which the connection is closed: what the client sends next cannot be
+/// trusted to begin where it seems to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CloseAfter;
+
+/// Makes the answer to a request that breaks the rules of HTTP.
+pub(super) fn bad_request(rule: &str) -> Response<Body> {
+    let mut response = reply(StatusCode::BAD_REQUEST, rule);
+    response.extensions_mut().insert(CloseAfter);
+    response
+}
+
 fn page(status: StatusCode, kind: &'static str, text: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::Full(text));
     *response.status_mut() = status;

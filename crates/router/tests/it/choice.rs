@@ -152,12 +152,12 @@ async fn a_request_goes_by_its_host_and_path() {
 
 #[tokio::test]
 async fn the_less_busy_of_two_backends_is_chosen() {
-    let hold = std::sync::Arc::new(tokio::sync::Notify::new());
-    let held = std::sync::Arc::clone(&hold);
+    let release = std::sync::Arc::new(tokio::sync::Notify::new());
+    let wait = std::sync::Arc::clone(&release);
     let slow = Backend::new(move |_| {
-        let held = std::sync::Arc::clone(&held);
+        let wait = std::sync::Arc::clone(&wait);
         async move {
-            held.notified().await;
+            wait.notified().await;
             hyper::Response::default()
         }
     })
@@ -182,5 +182,5 @@ async fn the_less_busy_of_two_backends_is_chosen() {
         assert_eq!(text(&client.get("/").await), "quick");
     }
     assert_eq!(slow.requests(), before);
-    hold.notify_waiters();
+    release.notify_waiters();
 }

@@ -9,7 +9,11 @@ mod support;
 
 mod choice;
 mod forwarding;
+mod http2;
+mod lifecycle;
 mod modes;
 mod retries;
 mod shield;
 mod swaps;
+mod upgrades;
+mod wire;
