@@ -19,6 +19,7 @@ pub use self::decode::decode;
 pub(crate) use self::number::format_float;
 pub use self::parse::{parse, parse_documents};
 pub use self::reader::MapReader;
+pub(crate) use self::reader::unknown_key;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +78,21 @@ impl Node {
             span,
             tag: None,
         }
+    }
+
+    /// Makes a text in the place of this node.
+    pub(crate) fn text_here(&self, text: impl Into<String>) -> Self {
+        Self::new(Value::Text(text.into()), self.span.clone())
+    }
+
+    /// Makes a node in the place of this one.
+    pub(crate) fn here(&self, value: Value) -> Self {
+        Self::new(value, self.span.clone())
+    }
+
+    /// Makes an entry whose key and value are in the place of this node.
+    pub(crate) fn entry_here(&self, value: Value) -> Entry {
+        Entry::new(self.span.clone(), self.here(value))
     }
 
     /// Returns the text, if it is one.

@@ -14,7 +14,7 @@ use super::{Extensions, TextMap, is_default, is_false};
 )]
 pub struct Network {
     /// The name on the engine.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use super::{Extensions, TextMap, is_false};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Volume {
     /// The name on the engine.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub struct Volume {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct SecretFile {
     /// The name on the engine.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The file that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub struct SecretFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct ConfigFile {
     /// The name on the engine.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The file that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
