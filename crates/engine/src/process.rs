@@ -5,11 +5,13 @@
 //! after any crash ([`layout`]). Each instance runs under a supervisor of its own
 //! ([`crate::shim`]) that outlives this process.
 
+mod cgroup;
 pub mod config;
 mod instance;
 mod layout;
 mod logs;
 mod open;
+mod plan;
 mod ports;
 mod release;
 mod removal;

@@ -18,7 +18,7 @@ use super::runner::Supervisor;
 use super::shared::{Shared, failed, unknown_signal};
 use super::start::{self, Order};
 use super::state::{StateFile, exit};
-use super::{layout, secrets, signals, sweep, variables};
+use super::{cgroup, layout, secrets, signals, sweep, variables};
 use crate::log;
 use crate::procfs::{Identity, boot_id};
 use crate::shim::files;
@@ -235,7 +235,19 @@ pub(super) fn conclude(
     if let Err(error) = secrets::remove(&file.secrets) {
         tracing::warn!(instance = %file.id, %error, "secrets could not be removed");
     }
-    exit(end, log::tail(&directory.join(layout::LOG), TAIL_LINES))
+    let mut tail = log::tail(&directory.join(layout::LOG), TAIL_LINES);
+    if let Some(group) = &file.cgroup {
+        match cgroup::remove(group) {
+            Ok(true) => {
+                tail.push("[killed by the kernel: its memory limit was reached]".to_owned());
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(instance = %file.id, %error, "a control group could not be removed");
+            }
+        }
+    }
+    exit(end, tail)
 }
 
 impl Shared {
@@ -311,7 +323,7 @@ pub(super) async fn run_beside(
             directory: file.directory.clone(),
             user: start::switch_to(file.user.as_ref()),
             rlimits: std::collections::BTreeMap::new(),
-            cgroup: None,
+            cgroup: file.cgroup.clone(),
         },
         recorded: false,
         log: None,

@@ -14,13 +14,14 @@ use towpath_model::id::{AppName, Digest, EnvironmentId, EnvironmentName, Release
 use towpath_model::observation::InstanceState;
 use towpath_model::port::{Clock, DataDirectory, Stop};
 
+use super::cgroup::Cgroups;
 use super::config::{ProcessConfig, SecretPlace};
 use super::instance::{Adopted, conclude};
 use super::layout::{self, Layout};
 use super::ports::Ports;
 use super::shared::{Artifact, Environment, Instance, Shared};
 use super::state::{ReleaseFile, StateFile};
-use super::{secrets, start, sweep, tree};
+use super::{plan, release, secrets, sweep, tree};
 use crate::procfs::{Identity, boot_id};
 use crate::shim::files;
 use crate::shim::launch::{Run, StopRequest};
@@ -87,6 +88,7 @@ pub(super) fn open(
     let seed = u64::from_str_radix(&data_id, 16).unwrap_or_default();
     let shared = Shared {
         users: users(&root),
+        cgroups: Cgroups::find(&data_id),
         layout,
         clock,
         config,
@@ -102,7 +104,8 @@ pub(super) fn open(
             let id = AppName::new(app_name.clone())
                 .and_then(|app| Ok(EnvironmentId::new(app, EnvironmentName::new(name)?)));
             let Ok(id) = id else { continue };
-            let environment = read(&shared, &directory, &mut adopted).map_err(files(&directory))?;
+            let environment = read_environment(&shared, &id, &directory, &mut adopted)
+                .map_err(files(&directory))?;
             shared.lock().insert(id, environment);
         }
     }
@@ -150,19 +153,27 @@ fn named(directory: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     Ok(found)
 }
 
-fn read(shared: &Shared, directory: &Path, adopted: &mut Vec<Adopted>) -> io::Result<Environment> {
+fn read_environment(
+    shared: &Shared,
+    id: &EnvironmentId,
+    directory: &Path,
+    adopted: &mut Vec<Adopted>,
+) -> io::Result<Environment> {
     let mut environment = Environment::default();
     for (path, name) in named(&layout::releases(directory))? {
-        match (name.parse(), read_release(&path)?) {
-            (Ok(number), Some(file)) => {
-                let artifact = Artifact {
-                    state: file.state,
-                    making: None,
-                };
-                environment.releases.insert(ReleaseNumber(number), artifact);
-            }
+        let Ok(number) = name.parse().map(ReleaseNumber) else {
+            continue;
+        };
+        if let Ok(Some(file)) = files::read::<ReleaseFile>(&path.join(layout::RELEASE)) {
+            let artifact = Artifact {
+                state: file.state,
+                making: None,
+            };
+            environment.releases.insert(number, artifact);
+        } else {
             // Its making was interrupted: it is begun anew when it is asked for again.
-            _ => tree::remove(&path)?,
+            end_builds(&path, &release::mark(shared, id, number))?;
+            tree::remove(&path)?;
         }
     }
     for (path, _) in named(&layout::instances(directory))? {
@@ -174,22 +185,18 @@ fn read(shared: &Shared, directory: &Path, adopted: &mut Vec<Adopted>) -> io::Re
     Ok(environment)
 }
 
-/// Reads how a release was made. `None` when its making was interrupted; what was left running of
-/// that is killed.
-fn read_release(path: &Path) -> io::Result<Option<ReleaseFile>> {
-    if let Ok(Some(file)) = files::read(&path.join(layout::RELEASE)) {
-        return Ok(Some(file));
-    }
-    for (build, _) in named(path)? {
-        let Ok(Some(run)) = files::read::<Run>(&build.join(files::RUN)) else {
-            continue;
-        };
-        if run.boot == boot_id() {
+/// Ends what an interrupted build left running. Its supervisors end by themselves without the
+/// control plane; they may have been killed too.
+fn end_builds(release: &Path, mark: &str) -> io::Result<()> {
+    for (build, _) in named(release)? {
+        if let Ok(Some(run)) = files::read::<Run>(&build.join(files::RUN))
+            && run.boot == boot_id()
+        {
             sweep::kill(run.supervisor);
             sweep::kill_all(|_| false, Some(run.supervisor))?;
         }
     }
-    Ok(None)
+    sweep::kill_all(|found| found == mark, None)
 }
 
 fn read_instance(
@@ -299,7 +306,7 @@ fn forget_lost_secrets(shared: &Shared) {
         let instances = known
             .values()
             .flat_map(|environment| environment.instances.keys());
-        instances.map(|id| start::secrets_of(shared, id)).collect()
+        instances.map(|id| plan::secrets_of(shared, id)).collect()
     };
     for (path, _) in named(place).unwrap_or_default() {
         if !wanted.contains(&path)

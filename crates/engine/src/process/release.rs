@@ -19,7 +19,6 @@ use super::shared::{Artifact, Shared, failed};
 use super::state::{MARK, ReleaseFile, exit};
 use super::{blocking, layout, start, tree, variables};
 use crate::log;
-use crate::procfs::random_name;
 use crate::shim::files;
 use crate::shim::launch::{Launch, Program, Report};
 
@@ -204,14 +203,13 @@ impl Make {
             ..
         } = &self.artifacts;
         let cache = self.shared.layout.cache(id);
-        let mark = random_name().map_err(|error| error.to_string())?;
         let given = [
             ("TOWPATH_APP", id.app.to_string()),
             ("TOWPATH_CACHE", cache.to_string_lossy().into_owned()),
             ("TOWPATH_ENVIRONMENT", id.name.to_string()),
             ("TOWPATH_RELEASE", release.to_string()),
             ("TOWPATH_SERVICE", service.to_string()),
-            (MARK, format!("{}/{id}/{mark}", self.shared.data_id)),
+            (MARK, mark(&self.shared, id, *release)),
         ];
         let mut environment = self.shared.config.base_environment.clone();
         environment.extend(given.map(|(name, value)| (name.to_owned(), value)));
@@ -283,6 +281,11 @@ fn lay_out(directory: &Path, source: Option<&Path>, cache: &Path) -> Result<(), 
 fn remove(directory: &Path) -> Result<(), PortError> {
     tree::remove(directory)
         .map_err(|error| failed(format!("remove {}", directory.display()), &error))
+}
+
+/// Returns the mark of the processes that build a release.
+pub(super) fn mark(shared: &Shared, id: &EnvironmentId, release: ReleaseNumber) -> String {
+    format!("{}/{id}/release-{release}", shared.data_id)
 }
 
 /// Gives up what is being made of the releases that `unwanted` names, and waits until it is gone.

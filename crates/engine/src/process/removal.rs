@@ -8,7 +8,7 @@ use towpath_model::observation::InstanceState;
 use towpath_model::port::{PortError, Volumes};
 
 use super::shared::{Shared, failed};
-use super::{layout, secrets, start, sweep, tree};
+use super::{layout, plan, secrets, sweep, tree};
 
 /// Logs of removed instances that are kept of each service.
 const OLD_LOGS: usize = 20;
@@ -31,7 +31,7 @@ impl Shared {
 
     fn remove_files(&self, id: &InstanceId) -> io::Result<()> {
         let directory = self.layout.instance(id);
-        secrets::remove(&start::secrets_of(self, id))?;
+        secrets::remove(&plan::secrets_of(self, id))?;
         let old_log = self.layout.old_log(id);
         if let Some(parent) = old_log.parent() {
             fs::create_dir_all(parent)?;
@@ -41,7 +41,11 @@ impl Shared {
                 _ => self.forget_old_logs(id)?,
             }
         }
-        tree::remove(&directory)
+        // Without this file the rest is taken for a start that was never written down.
+        match fs::remove_file(directory.join(layout::STATE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => tree::remove(&directory),
+        }
     }
 
     fn forget_old_logs(&self, id: &InstanceId) -> io::Result<()> {
@@ -81,7 +85,7 @@ impl Shared {
         self.kill_strays(id)
             .map_err(|error| failed(attempted(), &error))?;
         for instance in &instances {
-            secrets::remove(&start::secrets_of(self, instance))
+            secrets::remove(&plan::secrets_of(self, instance))
                 .map_err(|error| failed(attempted(), &error))?;
         }
         tree::remove(&self.layout.environment(id)).map_err(|error| failed(attempted(), &error))?;

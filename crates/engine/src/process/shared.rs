@@ -11,6 +11,7 @@ use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, WorkloadId};
 use towpath_model::observation::{ArtifactState, InstanceState, ObservedInstance};
 use towpath_model::port::{Capabilities, Clock, EngineObservation, InstanceStart, PortError, Stop};
 
+use super::cgroup::Cgroups;
 use super::config::ProcessConfig;
 use super::layout::Layout;
 use super::ports::Ports;
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) secret_place: Option<PathBuf>,
     /// Whether instances may run as another user.
     pub(super) users: Result<(), String>,
+    /// Where limits can be enforced, or why they cannot.
+    pub(super) cgroups: Result<Cgroups, String>,
     pub(super) known: Mutex<BTreeMap<EnvironmentId, Environment>>,
     pub(super) changes: Mutex<BTreeMap<EnvironmentId, Arc<Notify>>>,
 }
@@ -85,7 +88,7 @@ impl Shared {
     pub(super) fn capabilities(&self) -> Capabilities {
         Capabilities {
             engine: "process".to_owned(),
-            limits: Err("limits of memory and CPU are not enforced yet".to_owned()),
+            limits: self.cgroups.as_ref().map(|_| ()).map_err(Clone::clone),
             users: self.users.clone(),
         }
     }

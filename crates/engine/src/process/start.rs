@@ -4,22 +4,21 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Gid, Uid, chown};
 use rustix::process::geteuid;
 use tokio::sync::watch;
-use towpath_model::id::{InstanceId, SecretName};
+use towpath_model::id::SecretName;
 use towpath_model::port::{InstanceStart, PortError, Stop};
 use towpath_model::workload::{SecretValue, WorkloadSpec};
 
 use super::layout::{LOG, STATE};
+use super::plan::Plan;
 use super::shared::{Shared, failed};
-use super::state::{MARK, StateFile};
-use super::{secrets, user, variables};
-use crate::procfs::random_name;
+use super::state::StateFile;
+use super::{secrets, variables};
 use crate::shim::files;
 use crate::shim::launch::{Credentials, Launch, Program};
 
@@ -39,7 +38,8 @@ pub(super) fn prepare(shared: &Shared, order: &Order) -> Result<Prepared, PortEr
     let id = &order.start.id;
     let directory = shared.layout.instance(id);
     let attempted = || format!("start {id}");
-    let plan = Plan::new(shared, order, &directory).map_err(|error| failed(attempted(), &error))?;
+    let plan =
+        Plan::new(shared, &order.start, &directory).map_err(|error| failed(attempted(), &error))?;
     let recorded = DirBuilder::new()
         .mode(0o711)
         .recursive(true)
@@ -50,135 +50,11 @@ pub(super) fn prepare(shared: &Shared, order: &Order) -> Result<Prepared, PortEr
         drop(fs::remove_dir_all(&directory));
         return Err(failed(attempted(), &error));
     }
-    let launch = plan
-        .user
-        .clone()
-        .and_then(|_| make(shared, order, &directory, &plan));
+    let launch = match &plan.refused {
+        Some(reason) => Err(reason.clone()),
+        None => make(shared, order, &directory, &plan),
+    };
     Ok((plan.state, launch))
-}
-
-/// What follows from the order without touching anything.
-struct Plan {
-    state: StateFile,
-    given: BTreeMap<String, String>,
-    user: Result<Option<Credentials>, String>,
-}
-
-impl Plan {
-    fn new(shared: &Shared, order: &Order, directory: &Path) -> io::Result<Self> {
-        let start = &order.start;
-        let spec = &start.spec;
-        let port = match start.fixed_port {
-            Some(port) => port,
-            None => shared
-                .ports
-                .take()
-                .ok_or_else(|| io::Error::other("no port is free"))?,
-        };
-        let mark = format!(
-            "{}/{}/{}",
-            shared.data_id,
-            start.id.environment,
-            random_name()?
-        );
-        let (user, home) = match spec.user.as_deref().map(wanted_user).transpose() {
-            Ok(user) => user.unzip(),
-            Err(error) => return Ok(Self::refused(shared, order, port, (mark, error))),
-        };
-        let secrets = secrets_of(shared, &start.id);
-        let mut given = variables::given(start, port);
-        given.insert(MARK.to_owned(), mark.clone());
-        let mut path = |name: &str, path: &Path| {
-            given.insert(name.to_owned(), path.to_string_lossy().into_owned());
-        };
-        path("SECRETS_DIR", &secrets::files(&secrets));
-        path("CONFIGS_DIR", &directory.join("configs"));
-        for volume in &spec.volumes {
-            let name = format!("VOLUME_{}", variables::variable_name(&volume.volume));
-            path(
-                &name,
-                &shared
-                    .layout
-                    .data
-                    .volume(&start.id.environment, &volume.volume),
-            );
-        }
-        let mut base = shared.config.base_environment.clone();
-        base.insert(
-            "TMPDIR".to_owned(),
-            directory.join("tmp").to_string_lossy().into_owned(),
-        );
-        if let Some(home) = home.flatten() {
-            base.insert("HOME".to_owned(), home);
-        }
-        let mounted: Vec<String> = spec.secrets.iter().filter_map(secrets::file_name).collect();
-        let place = (secrets::files(&secrets), mounted);
-        let environment =
-            variables::environment(&base, &spec.environment, &given, (&place.0, &place.1));
-        let tree = shared.layout.tree(&start.id.environment, start.release);
-        let state = StateFile {
-            id: start.id.clone(),
-            workload: start.workload.clone(),
-            release: start.release,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            mark,
-            environment,
-            secrets,
-            directory: match &spec.working_directory {
-                Some(relative) => tree.join(relative),
-                None => tree,
-            },
-            user: user.clone(),
-            created_at: shared.clock.now(),
-        };
-        Ok(Self {
-            state,
-            given,
-            user: Ok(user),
-        })
-    }
-
-    /// The plan of an instance that cannot start for a reason that is known already.
-    fn refused(shared: &Shared, order: &Order, port: u16, why: (String, String)) -> Self {
-        let start = &order.start;
-        let state = StateFile {
-            id: start.id.clone(),
-            workload: start.workload.clone(),
-            release: start.release,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            mark: why.0,
-            environment: BTreeMap::new(),
-            secrets: secrets_of(shared, &start.id),
-            directory: PathBuf::new(),
-            user: None,
-            created_at: shared.clock.now(),
-        };
-        Self {
-            state,
-            given: BTreeMap::new(),
-            user: Err(why.1),
-        }
-    }
-}
-
-/// Returns where the secrets of an instance are.
-pub(super) fn secrets_of(shared: &Shared, id: &InstanceId) -> PathBuf {
-    match &shared.secret_place {
-        Some(place) => place.join(secrets::directory_name(id)),
-        None => shared.layout.instance(id).join("secrets"),
-    }
-}
-
-/// Looks up who an instance is to run as, and its home.
-fn wanted_user(name: &str) -> Result<(Credentials, Option<String>), String> {
-    let (found, home) = user::look_up(name)?;
-    let own = geteuid();
-    if own.is_root() || found.uid == own.as_raw() {
-        return Ok((found, home));
-    }
-    Err(format!(
-        "cannot run as user `{name}`: only root may change the user"
-    ))
 }
 
 fn make(shared: &Shared, order: &Order, directory: &Path, plan: &Plan) -> Result<Launch, String> {
@@ -212,7 +88,7 @@ fn make(shared: &Shared, order: &Order, directory: &Path, plan: &Plan) -> Result
             directory: plan.state.directory.clone(),
             user: switch_to(user),
             rlimits: spec.limits.rlimits.clone(),
-            cgroup: None,
+            cgroup: plan.state.cgroup.clone(),
         },
         recorded: true,
         log: Some((PathBuf::from(LOG), shared.config.log)),

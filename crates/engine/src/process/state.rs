@@ -37,6 +37,8 @@ pub(super) struct StateFile {
     pub(super) directory: PathBuf,
     /// Who it runs as.
     pub(super) user: Option<Credentials>,
+    /// The control group that limits it.
+    pub(super) cgroup: Option<PathBuf>,
     /// When it was asked for.
     pub(super) created_at: Timestamp,
 }

@@ -9,6 +9,7 @@
 mod adoption;
 mod instances;
 mod logs;
+mod probes;
 mod releases;
 mod secrets;
 mod support;

@@ -31,7 +31,7 @@ impl Clock for RealClock {
 
 /// An engine on a directory that is removed at the end.
 pub(crate) struct World {
-    pub(crate) engine: ProcessEngine,
+    pub(crate) engine: Arc<ProcessEngine>,
     pub(crate) directory: Directory,
     pub(crate) environment: EnvironmentId,
 }
@@ -234,7 +234,7 @@ impl World {
     }
 }
 
-pub(crate) fn open(directory: &Path) -> ProcessEngine {
+pub(crate) fn open(directory: &Path) -> Arc<ProcessEngine> {
     let shim = PathBuf::from(env!("CARGO_BIN_EXE_towpath-shim"));
     let mut config = ProcessConfig::new(shim, Vec::new());
     let base = [
@@ -244,12 +244,8 @@ pub(crate) fn open(directory: &Path) -> ProcessEngine {
     config.base_environment = base.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
     config.log.file_bytes = 2_000;
     config.log.files = 3;
-    ProcessEngine::open(
-        &DataDirectory(directory.to_owned()),
-        Arc::new(RealClock),
-        config,
-    )
-    .unwrap()
+    let data = DataDirectory(directory.to_owned());
+    Arc::new(ProcessEngine::open(&data, Arc::new(RealClock), config).unwrap())
 }
 
 pub(crate) fn state_in(observation: &EngineObservation, id: &InstanceId) -> Option<InstanceState> {
