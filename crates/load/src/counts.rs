@@ -27,7 +27,8 @@ pub struct Counts {
     /// What each version of the app answered, by the value of its version header.
     pub by_version: BTreeMap<String, Answers>,
     /// From the intended start to the end, of requests that were answered. A request that had to
-    /// wait for its turn has waited for its user too. Includes up to 1 ms of the timer's grain.
+    /// wait for its turn has waited for its user too. Includes one to two milliseconds of the timer's
+    /// grain, which `service_time` does not.
     pub latency: Latency,
     /// From the actual start to the end, of requests that were answered.
     pub service_time: Latency,

@@ -207,8 +207,9 @@ impl Client {
                 Err(slow) => Err(slow.into()),
             };
             match tried {
+                Ok((status, _)) if is_away(status) && begun.elapsed() < PATIENCE => {}
                 Ok(answer) => return Ok(answer),
-                Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                Err(_) if begun.elapsed() < PATIENCE => {}
                 Err(source) => {
                     return Err(Error::Away {
                         address: self.address.clone(),
@@ -216,6 +217,7 @@ impl Client {
                     });
                 }
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -256,6 +258,47 @@ impl Client {
     }
 }
 
+/// What a proxy between us and the store answers while there is none.
+fn is_away(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
 fn read<T: DeserializeOwned>(path: String, body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|source| Error::Content { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_waited_for_however_that_looks() {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let client = Client::new(&listener.local_addr().expect("bound").to_string());
+        let away = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
+        let here = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n42";
+        let serve = async {
+            // A cut connection, a proxy's answer, a store that leaves after its answer, a store.
+            for answer in ["", away, here, here] {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut head = [0; 1024];
+                let read = stream.read(&mut head).await.expect("a request");
+                assert!(head[..read].starts_with(b"GET /keys/schema "));
+                stream.write_all(answer.as_bytes()).await.expect("sent");
+            }
+        };
+        let ask = async {
+            let first = client.value("schema").await.expect("here");
+            (first, client.value("schema").await.expect("here again"))
+        };
+        let (values, ()) = tokio::join!(ask, serve);
+        assert_eq!(values, (Some("42".to_owned()), Some("42".to_owned())));
+    }
 }

@@ -1,6 +1,8 @@
 //! What each file must look like: a module doc, a size, a name, no left-overs. Not its layout,
 //! which is rustfmt's.
 
+use std::collections::BTreeSet;
+
 use super::Finding;
 use super::source::{Source, line_of, words};
 use super::tree::{Tree, extension_of};
@@ -114,13 +116,55 @@ pub fn left_overs(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Every crate takes the lints of the workspace.
+/// Every crate takes the lints of the workspace. An example may write them out instead, all of them:
+/// it has to build where it is copied to alone, and a workspace is not there.
 pub fn lints(tree: &Tree) -> Vec<Finding> {
+    let workspace = lint_lines(
+        tree.text("Cargo.toml").unwrap_or_default(),
+        "[workspace.lints.",
+    );
+    let check = |(path, text): (&str, &str)| {
+        if text.contains("[lints]\nworkspace = true") {
+            return None;
+        }
+        let own = lint_lines(text, "[lints.");
+        if own.is_empty() || !path.starts_with("examples/") {
+            return Some(Finding::new(
+                path,
+                1,
+                "add `[lints]` with `workspace = true`",
+            ));
+        }
+        let missing = workspace.difference(&own).next()?;
+        let message = format!(
+            "the lint `{}` of the workspace is not here: {}",
+            missing.1, missing.0
+        );
+        Some(Finding::new(path, 1, message))
+    };
     tree.with_extension("toml")
         .filter(|(path, _)| path.ends_with("/Cargo.toml"))
-        .filter(|(_, text)| !text.contains("[lints]\nworkspace = true"))
-        .map(|(path, _)| Finding::new(path, 1, "add `[lints]` with `workspace = true`"))
+        .filter_map(check)
         .collect()
+}
+
+/// Returns the lines of the lint tables of a manifest, each with the name of its table.
+fn lint_lines<'a>(manifest: &'a str, prefix: &str) -> BTreeSet<(&'a str, &'a str)> {
+    let mut table = None;
+    let mut found = BTreeSet::new();
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            table = line
+                .strip_prefix(prefix)
+                .and_then(|rest| rest.strip_suffix(']'));
+        } else if let Some(table) = table
+            && !line.is_empty()
+            && !line.starts_with('#')
+        {
+            found.insert((table, line));
+        }
+    }
+    found
 }
 
 fn markers<'a>(path: &'a str, text: &'a str) -> impl Iterator<Item = Finding> + 'a {
@@ -251,7 +295,35 @@ mod tests {
             ("Cargo.toml", "[workspace]\n"),
             ("crates/a/Cargo.toml", "[lints]\nworkspace = true\n"),
             ("crates/b/Cargo.toml", "[package]\n"),
+            (
+                "crates/c/Cargo.toml",
+                "[lints.rust]\nunsafe_code = \"deny\"\n",
+            ),
         ]);
-        assert_eq!(lines(&lints(&tree)), [("crates/b/Cargo.toml", 1)]);
+        let found = lints(&tree);
+        assert_eq!(
+            lines(&found),
+            [("crates/b/Cargo.toml", 1), ("crates/c/Cargo.toml", 1)]
+        );
+    }
+
+    #[test]
+    fn an_example_may_write_out_all_lints_but_not_some() {
+        let workspace =
+            "[workspace.lints.rust]\na = \"deny\"\n[workspace.lints.clippy]\n# why\nb = \"warn\"\n";
+        let all =
+            "[lints.rust]\na = \"deny\"\n[lints.clippy]\nb = \"warn\"\n[dependencies]\nb = \"1\"\n";
+        let weaker = all.replace("deny", "warn");
+        let tree = Tree::of(&[
+            ("Cargo.toml", workspace),
+            ("examples/a/Cargo.toml", all),
+            ("examples/b/Cargo.toml", &weaker),
+            ("examples/c/Cargo.toml", "[package]\n"),
+        ]);
+        let found = lints(&tree);
+        assert_eq!(
+            lines(&found),
+            [("examples/b/Cargo.toml", 1), ("examples/c/Cargo.toml", 1)]
+        );
     }
 }
