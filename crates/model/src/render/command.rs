@@ -159,7 +159,8 @@ pub(super) fn working_directory(
         let inside = Path::new(directory)
             .strip_prefix(mount.target.as_deref()?)
             .ok()?;
-        let outside = Path::new(mount.source.as_deref()?).strip_prefix(context.inputs.directory);
+        let outside = Path::new(mount.source.as_deref()?)
+            .strip_prefix(context.inputs.loaded.directory.as_path());
         Some(outside.ok()?.join(inside))
     });
     if let Some(relative) = mounted {
@@ -189,7 +190,8 @@ pub(super) fn uses_source(context: &Context<'_>, subject: &Subject<'_>) -> bool 
     let mounts_tree = || {
         subject.service.volumes.iter().any(|mount| {
             let source = mount.source.as_deref().map(Path::new);
-            source.is_some_and(|source| source.starts_with(context.inputs.directory))
+            source
+                .is_some_and(|source| source.starts_with(context.inputs.loaded.directory.as_path()))
         })
     };
     process.build.is_some()

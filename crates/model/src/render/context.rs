@@ -25,6 +25,7 @@ pub(super) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(super) fn new(inputs: &'a RenderInputs<'a>, environment: EnvironmentSettings) -> Self {
         let jobs = inputs
+            .loaded
             .project
             .services
             .values()
@@ -36,7 +37,7 @@ impl<'a> Context<'a> {
             inputs,
             environment,
             jobs,
-            mentioned: address::mentioned(inputs.project),
+            mentioned: address::mentioned(&inputs.loaded.project),
             found: Vec::new(),
         }
     }
@@ -73,12 +74,11 @@ impl<'a> Context<'a> {
         self.report(Diagnostic { span, ..complaint });
     }
 
-    /// Returns where a path of keys stands in the Compose files, or the nearest one above it.
+    /// Returns where a path of keys stands in the Compose files, or the nearest one above it. The
+    /// index of a list is written `[0]`.
     pub(super) fn compose(&self, path: &[&str]) -> Option<Span> {
-        (1..=path.len())
-            .rev()
-            .filter_map(|length| path.get(..length))
-            .find_map(self.inputs.places)
+        let path = path.join(".").replace(".[", "[");
+        self.inputs.loaded.spans.get(&path).cloned()
     }
 
     /// Returns where a path of keys stands in the delivery file, or the nearest one above it.

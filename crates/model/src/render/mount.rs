@@ -24,7 +24,7 @@ pub fn wanted_files(project: &Project) -> BTreeSet<String> {
 pub(super) fn volumes(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<VolumeMount> {
     let mut volumes = Vec::new();
     for (index, mount) in subject.service.volumes.iter().enumerate() {
-        let index = index.to_string();
+        let index = format!("[{index}]");
         let at = subject.at(&["volumes", &index]);
         match mount.kind {
             MountKind::Volume => volumes.extend(named_volume(context, mount, &at)),
@@ -69,7 +69,7 @@ fn named_volume(context: &mut Context<'_>, mount: &Mount, at: &[&str]) -> Option
         context.refuse("not-supported", message, span, "use a volume of its own");
         return None;
     }
-    let project = context.inputs.project;
+    let project = &context.inputs.loaded.project;
     if let Some(volume) = project.volumes.get(name) {
         let is_local = volume
             .driver
@@ -99,7 +99,7 @@ fn judge_bind(context: &mut Context<'_>, subject: &Subject<'_>, mount: &Mount, a
     let source = Path::new(mount.source.as_deref().unwrap_or_default());
     let target = Path::new(mount.target.as_deref().unwrap_or_default());
     let span = context.compose(at);
-    let directory = context.inputs.directory;
+    let directory = context.inputs.loaded.directory.as_path();
     let name = &subject.name;
     let build = subject.service.build.as_ref();
     let built_from = build
@@ -144,7 +144,7 @@ fn judge_bind(context: &mut Context<'_>, subject: &Subject<'_>, mount: &Mount, a
 pub(super) fn secrets(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<SecretUse> {
     let mut uses = Vec::new();
     for (index, mount) in subject.service.secrets.iter().enumerate() {
-        let index = index.to_string();
+        let index = format!("[{index}]");
         let at = subject.at(&["secrets", &index]);
         let file = mount.target.as_deref().unwrap_or(&mount.source);
         let file = file.strip_prefix("/run/secrets/").unwrap_or(file);
@@ -207,14 +207,14 @@ pub(super) fn configs(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<C
 
 fn config_content(context: &mut Context<'_>, mount: &FileMount) -> Option<String> {
     let name = mount.source.as_str();
-    let config = context.inputs.project.configs.get(name)?;
+    let config = context.inputs.loaded.project.configs.get(name)?;
     let inputs = context.inputs;
     let found = if let Some(content) = &config.content {
         Some(content.clone())
     } else if let Some(file) = &config.file {
         inputs.files.get(file).cloned()
     } else if let Some(variable) = &config.environment {
-        inputs.variables.get(variable).cloned()
+        inputs.loaded.environment.get(variable).cloned()
     } else {
         None
     };

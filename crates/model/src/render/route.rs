@@ -21,7 +21,7 @@ pub(super) fn routes(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<Ro
         return routes;
     }
     for (index, port) in subject.service.ports.iter().enumerate() {
-        let index = index.to_string();
+        let index = format!("[{index}]");
         let span = context.compose(&subject.at(&["ports", &index]));
         let route = published(context, subject, port, span);
         routes.extend(route.filter(|route| !routes.contains(route)));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use towpath_compose::model;
+use towpath_compose::source::Span;
 
 use super::context::{Context, Subject};
 use super::draft::{Draft, DraftService};
@@ -36,7 +37,7 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
     route::refuse_conflicts(context, &routes);
     let uses = services.values().flat_map(|service| &service.secrets);
     Draft {
-        secret_sources: mount::sources(context.inputs.project, uses),
+        secret_sources: mount::sources(&context.inputs.loaded.project, uses),
         settings: settings::settings(context),
         services,
     }
@@ -44,7 +45,7 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
 
 fn subjects<'a>(context: &mut Context<'a>) -> Vec<Subject<'a>> {
     let mut subjects = Vec::new();
-    for (name, service) in &context.inputs.project.services {
+    for (name, service) in &context.inputs.loaded.project.services {
         match ServiceName::new(name.as_str()) {
             Ok(name) => subjects.push(Subject::new(context, name, service)),
             Err(invalid) => {
@@ -58,51 +59,61 @@ fn subjects<'a>(context: &mut Context<'a>) -> Vec<Subject<'a>> {
 
 /// Refuses services and volumes in the delivery file that the project does not have.
 fn refuse_unknown_names(context: &mut Context<'_>) {
-    let project = context.inputs.project;
+    let loaded = context.inputs.loaded;
     let file = &context.inputs.delivery.file;
-    let services: Vec<&str> = project.services.keys().map(String::as_str).collect();
-    let volumes: Vec<&str> = project.volumes.keys().map(String::as_str).collect();
-    let domains: Vec<String> = context
+    let services: Vec<&str> = loaded.project.services.keys().map(String::as_str).collect();
+    let volumes: Vec<&str> = loaded.project.volumes.keys().map(String::as_str).collect();
+    let domains = context
         .environment
         .domains
         .keys()
-        .map(ToString::to_string)
+        .map(|name| ("domains", name));
+    let scale = context.environment.scale.keys().map(|name| ("scale", name));
+    let named: Vec<(&str, ServiceName)> = domains
+        .chain(scale)
+        .map(|(key, name)| (key, name.clone()))
         .collect();
-    let scale: Vec<String> = context
-        .environment
-        .scale
-        .keys()
-        .map(ToString::to_string)
-        .collect();
-    for (key, names) in [("domains", domains), ("scale", scale)] {
-        for name in names
-            .iter()
-            .filter(|name| !services.contains(&name.as_str()))
-        {
-            let span = context.in_environment(&[key, name]);
-            context.unknown("service", name, &services, span);
+    for (key, name) in named {
+        let name = name.as_str();
+        let span = context.in_environment(&[key, name]);
+        match loaded.disabled.get(name) {
+            Some(disabled) => refuse_disabled(context, name, disabled, span),
+            None if services.contains(&name) => {}
+            None => context.unknown("service", name, &services, span),
         }
     }
-    // A service may be there under a profile that this environment does not have, so that its
-    // settings are no mistake: only names that nothing in the Compose files has are warned of.
+    // Settings of a service that other environments have a profile for are no mistake.
     for name in file.services.keys().map(ServiceName::as_str) {
-        let written = (context.inputs.places)(&["services", name]).is_some();
-        if !services.contains(&name) && !written {
+        if !services.contains(&name) && !loaded.disabled.contains_key(name) {
             let span = context.delivery(&["services", name]);
             context.unknown("service", name, &services, span);
         }
     }
     for name in file.volumes.keys() {
-        let written = (context.inputs.places)(&["volumes", name]).is_some();
-        if !volumes.contains(&name.as_str()) && !written {
+        if !volumes.contains(&name.as_str()) {
             let span = context.delivery(&["volumes", name]);
             context.unknown("volume", name, &volumes, span);
         }
     }
 }
 
+fn refuse_disabled(
+    context: &mut Context<'_>,
+    name: &str,
+    service: &model::Service,
+    span: Option<Span>,
+) {
+    let message = format!("no active profile enables the service `{name}`");
+    let environment = context.inputs.environment;
+    let help = format!(
+        "write `profiles: [{}]` for the environment `{environment}`",
+        service.profiles.join(", ")
+    );
+    context.refuse("not-enabled", message, span, help);
+}
+
 fn refuse_jobs_of_the_file(context: &mut Context<'_>) {
-    if let Some(name) = context.inputs.project.jobs.keys().next() {
+    if let Some(name) = context.inputs.loaded.project.jobs.keys().next() {
         let span = context.compose(&["jobs", name]);
         let help = "write a service, and wait for it with `service_completed_successfully`";
         context.refuse("not-supported", "`jobs` are not supported yet", span, help);
@@ -249,7 +260,7 @@ fn name_hosts(
 ) {
     let named: Vec<address::BareName> = variables
         .iter()
-        .filter_map(|(name, value)| address::bare_name(name, value, context.inputs.project))
+        .filter_map(|(name, value)| address::bare_name(name, value, &context.inputs.loaded.project))
         .collect();
     for bare in named {
         let host = format!("${{{}_HOST}}", bare.prefix);
@@ -326,7 +337,7 @@ fn depends_on(
 ) -> BTreeMap<ServiceName, Condition> {
     let mut conditions = BTreeMap::new();
     for (name, dependency) in &subject.service.depends_on {
-        let is_there = context.inputs.project.services.contains_key(name);
+        let is_there = context.inputs.loaded.project.services.contains_key(name);
         match ServiceName::new(name.as_str()) {
             Ok(name) if is_there => {
                 let condition = match dependency.condition {

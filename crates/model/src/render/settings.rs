@@ -119,7 +119,7 @@ fn resolved(rollout: Rollout) -> Settings {
 /// first (`unavailable`) where every service that names an order says so. The largest of the
 /// services counts; what they contradict one another in is warned of.
 fn from_compose(context: &mut Context<'_>) -> Rollout {
-    let services = &context.inputs.project.services;
+    let services = &context.inputs.loaded.project.services;
     let configs: Vec<(&str, &Service, &UpdateConfig)> = services
         .iter()
         .filter_map(|(name, service)| {

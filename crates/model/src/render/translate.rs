@@ -30,10 +30,14 @@ impl<'a> Translator<'a> {
         working_directory: Option<&str>,
     ) -> Self {
         let mut paths = paths(subject);
-        paths.extend(paths_of_tree(inputs.directory, subject, working_directory));
+        paths.extend(paths_of_tree(
+            &inputs.loaded.directory,
+            subject,
+            working_directory,
+        ));
         paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         Self {
-            project: inputs.project,
+            project: &inputs.loaded.project,
             ports,
             paths,
             port: subject.container_port.filter(|_| subject.listens),

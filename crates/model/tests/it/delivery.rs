@@ -282,7 +282,7 @@ fn bad_files_are_refused_with_place_and_advice() {
 #[test]
 fn a_scaffold_is_a_delivery_file_that_fits_its_project() {
     let compose = Compose::new(crate::render::FLASK);
-    let text = scaffold(&compose.project);
+    let text = scaffold(&compose.project());
     insta::assert_snapshot!(text);
     assert_eq!(delivery(&text).map(|_| ()), Ok(()));
     let rendered = compose.render(&text, "dev").unwrap();
@@ -294,7 +294,7 @@ fn a_scaffold_parses_whatever_the_names_are() {
     let compose = Compose::new(
         "name: 1_My.App_\nservices:\n  \"true\": { image: x, networks: {} }\n  \"1\": { build: { context: /app }, command: [\"a\\\"b\", 'c: d', \"#\"] }\nvolumes: { \"on\": {} }\n",
     );
-    let text = scaffold(&compose.project);
+    let text = scaffold(&compose.project());
     let read = delivery(&text).unwrap();
     assert_eq!(read.file.services.len(), 2, "{text}");
     assert!(read.file.volumes.contains_key("on"));

@@ -1,35 +1,47 @@
 //! Compose projects and delivery files out of texts, with their places.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use towpath_compose::diagnostic::Diagnostics;
-use towpath_compose::model::Project;
 use towpath_compose::source::Source;
-use towpath_compose::yaml::{self, Node};
+use towpath_compose::{Files as _, LoadOptions, Loaded, MemoryFiles, Project};
 use towpath_model::delivery::Delivery;
 use towpath_model::id::{Digest, EnvironmentName};
-use towpath_model::render::{RenderInputs, Rendered, place_in, render};
-
-/// The directory of the projects of all tests.
-pub(crate) const DIRECTORY: &str = "/app";
+use towpath_model::render::{RenderInputs, Rendered, load, render, wanted_files};
 
 /// Reads a delivery file.
 pub(crate) fn delivery(text: &str) -> Result<Delivery, Diagnostics> {
     Delivery::parse(&Source::new("towpath.yaml", text))
 }
 
-/// A Compose file in the normalised form.
-pub(crate) struct Compose {
-    node: Node,
-    pub(crate) project: Project,
-}
+/// A Compose file, `/app/compose.yaml`, beside the file `/app/motd.txt`.
+pub(crate) struct Compose(MemoryFiles);
 
 impl Compose {
     pub(crate) fn new(text: &str) -> Self {
-        let node = yaml::parse(&Source::new("compose.yaml", text)).unwrap();
-        let project = yaml::decode(&node).unwrap();
-        Self { node, project }
+        let files = MemoryFiles::default()
+            .with("/app/compose.yaml", text)
+            .with("/app/motd.txt", "hello");
+        Self(files)
+    }
+
+    /// Loads the project of an environment.
+    pub(crate) fn load(
+        &self,
+        delivery: &Delivery,
+        environment: &str,
+    ) -> Result<Loaded, Diagnostics> {
+        let options = LoadOptions {
+            working_directory: PathBuf::from("/app"),
+            ..LoadOptions::default()
+        };
+        let environment = EnvironmentName::new(environment).unwrap();
+        load(delivery, &environment, options, &self.0)
+    }
+
+    /// Returns the project without a delivery file.
+    pub(crate) fn project(&self) -> Project {
+        self.load(&Delivery::default(), "dev").unwrap().project
     }
 
     /// Renders with a delivery file for an environment.
@@ -48,15 +60,21 @@ impl Compose {
         environment: &str,
         source: &[u8],
     ) -> Result<Rendered, Diagnostics> {
+        let delivery = self::delivery(delivery).unwrap();
+        let loaded = self.load(&delivery, environment)?;
+        let read = |path: String| {
+            let content = self.0.read(Path::new(&path)).unwrap();
+            (path, String::from_utf8(content).unwrap())
+        };
         render(&RenderInputs {
-            project: &self.project,
-            places: &|path| place_in(&self.node, path),
-            directory: Path::new(DIRECTORY),
-            delivery: &self::delivery(delivery).unwrap(),
+            files: &wanted_files(&loaded.project)
+                .into_iter()
+                .map(read)
+                .collect(),
+            loaded: &loaded,
+            delivery: &delivery,
             environment: &EnvironmentName::new(environment).unwrap(),
             source: Some(Digest::of(source)),
-            files: &BTreeMap::from([("/app/motd.txt".to_owned(), "hello".to_owned())]),
-            variables: &BTreeMap::new(),
         })
     }
 }
@@ -71,6 +89,7 @@ pub(crate) fn lines<'d>(
             Some(help) => format!("{one}\n  {help}"),
             None => one.to_string(),
         })
+        .map(|line| line.replace("/app/", ""))
         .collect();
     lines.join("\n")
 }

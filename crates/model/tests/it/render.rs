@@ -1,12 +1,18 @@
 //! From Compose project and delivery file to a release: whole projects and single rules.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use towpath_model::id::{SecretName, SecretVersion, ServiceName, WorkloadId};
-use towpath_model::render::{Draft, SecretSource, wanted_files};
+use towpath_compose::{Files as _, LoadOptions, RealFiles};
+use towpath_model::id::{
+    Digest, EnvironmentName, SecretName, SecretVersion, ServiceName, WorkloadId,
+};
+use towpath_model::release::Role;
+use towpath_model::render::{Draft, RenderInputs, SecretSource, load, render, wanted_files};
+use towpath_model::routing::Protocol;
 use towpath_model::workload::Probe;
 
-use crate::fixture::{Compose, lines, refusal};
+use crate::fixture::{Compose, delivery, lines, refusal};
 
 /// A Python web app with a worker and stores, as `docker compose config` prints it.
 pub(crate) const FLASK: &str = r#"
@@ -168,7 +174,10 @@ fn one(
     attributes: &str,
     delivery: &str,
 ) -> Result<towpath_model::render::Rendered, towpath_compose::Diagnostics> {
-    Compose::new(&format!("name: x\nservices:\n  web:\n{attributes}")).render(delivery, "dev")
+    let is_made = attributes.contains("image:") || attributes.contains("build:");
+    let image = if is_made { "" } else { "    image: x\n" };
+    let text = format!("name: x\nservices:\n  web:\n{image}{attributes}");
+    Compose::new(&text).render(delivery, "dev")
 }
 
 fn one_service(attributes: &str, delivery: &str) -> towpath_model::render::DraftService {
@@ -188,7 +197,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "    build: { context: /app }\n",
         "",
     ),
-    ("nothing at all", "    environment: {}\n", ""),
     (
         "options for an image",
         "    image: postgres\n    command: [-c, max_connections=9]\n",
@@ -226,7 +234,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (
         "two writers",
-        "    command: [x]\n    volumes: [{ type: volume, source: data, target: /data }]\n",
+        "    command: [x]\n    volumes: [{ type: volume, source: data, target: /data }]\nvolumes: { data: {} }\n",
         "environments: { dev: { scale: { web: 2 } } }",
     ),
     (
@@ -261,7 +269,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (
         "a secret elsewhere",
-        "    command: [x]\n    secrets: [{ source: key, target: /etc/key }]\n",
+        "    command: [x]\n    secrets: [{ source: key, target: /etc/key }]\nsecrets: { key: { file: key } }\n",
         "",
     ),
 ];
@@ -280,14 +288,16 @@ fn what_cannot_run_is_refused_with_place_and_advice() {
 #[test]
 fn services_cannot_share_a_port_or_a_host_name() {
     let compose = Compose::new(
-        "name: x\nservices:\n  a: { command: [x], ports: [{ target: 80, published: '8080' }] }\n  b:\n    command: [x]\n    ports: [{ target: 80, published: '8080', host_ip: 127.0.0.1 }]\n",
+        "name: x\nservices:\n  a: { image: x, command: [x], ports: [{ target: 80, published: '8080' }] }\n  b:\n    image: x\n    command: [x]\n    ports: [{ target: 80, published: '8080', host_ip: 127.0.0.1 }]\n",
     );
     let complaint = refusal(compose.render("", "dev"));
     assert!(
-        complaint.starts_with("compose.yaml:6:12: error: `b` and `a` both publish the port 8080"),
+        complaint.starts_with("compose.yaml:7:5: error: `b` and `a` both publish the port 8080"),
         "{complaint}"
     );
-    let compose = Compose::new("name: x\nservices: { a: { command: [x] }, b: { command: [x] } }\n");
+    let compose = Compose::new(
+        "name: x\nservices: { a: { image: x, command: [x] }, b: { image: x, command: [x] } }\n",
+    );
     let domains = "environments: { dev: { domains: { a: x.example.com, b: [y.example.com, X.example.com] } } }";
     let complaint = refusal(compose.render(domains, "dev"));
     assert!(
@@ -382,7 +392,7 @@ fn stop_first_of_every_service_is_the_rollouts() {
 #[test]
 fn an_unknown_environment_is_refused_with_those_there_are() {
     let complaint = refusal(
-        Compose::new("name: x\nservices: {}\n")
+        Compose::new("name: x\nservices: { a: { image: x } }\n")
             .render("environments: { dev: {}, prod: {} }", "staging"),
     );
     assert!(
@@ -394,7 +404,7 @@ fn an_unknown_environment_is_refused_with_those_there_are() {
 #[test]
 fn what_was_written_for_a_container_works_for_a_process() {
     let compose = Compose::new(
-        "name: x\nservices:\n  db: { image: 'postgres:16', command: [postgres] }\n  web:\n    command: [python, /app/manage.py, serve, '0.0.0.0:8000', --uploads=/data/up, --config, /etc/web.toml]\n    working_dir: /app/site\n    environment:\n      DATABASE_URL: postgres://u:p@db:5432/x\n      DATABASE_HOST: db\n      CACHE_HOST: db\n      CACHE_PORT: '5432'\n      PYTHONPATH: /app:/app/lib\n      STORE: sqlite:////data/x.db\n      KEY: /run/secrets/key\n      OTHER: /database\n    healthcheck: { test: [CMD-SHELL, 'curl -s http://localhost:8000/up | grep ok'] }\n    ports: [{ target: 8000, published: '8000' }]\n    configs: [{ source: web, target: /etc/web.toml }]\n    secrets: [{ source: key }]\n    volumes:\n      - { type: bind, source: /app, target: /app }\n      - { type: volume, source: my-data, target: /data }\nconfigs: { web: { content: x } }\nsecrets: { key: { environment: KEY } }\n",
+        "name: x\nservices:\n  db: { image: 'postgres:16', command: [postgres] }\n  web:\n    build: .\n    command: [python, /app/manage.py, serve, '0.0.0.0:8000', --uploads=/data/up, --config, /etc/web.toml]\n    working_dir: /app/site\n    environment:\n      DATABASE_URL: postgres://u:p@db:5432/x\n      DATABASE_HOST: db\n      CACHE_HOST: db\n      CACHE_PORT: '5432'\n      PYTHONPATH: /app:/app/lib\n      STORE: sqlite:////data/x.db\n      KEY: /run/secrets/key\n      OTHER: /database\n    healthcheck: { test: [CMD-SHELL, 'curl -s http://localhost:8000/up | grep ok'] }\n    ports: [{ target: 8000, published: '8000' }]\n    configs: [{ source: web, target: /etc/web.toml }]\n    secrets: [{ source: key }]\n    volumes:\n      - { type: bind, source: /app, target: /app }\n      - { type: volume, source: my-data, target: /data }\nconfigs: { web: { content: x } }\nsecrets: { key: { environment: KEY } }\nvolumes: { my-data: {} }\n",
     );
     let rendered = compose.render("", "dev").unwrap();
     let spec = &rendered.draft.services[&service("web")].spec;
@@ -405,8 +415,87 @@ fn what_was_written_for_a_container_works_for_a_process() {
 #[test]
 fn the_files_of_configs_are_wanted() {
     let compose = Compose::new(
-        "name: x\nservices: { web: { command: [x], configs: [{ source: motd }] } }\nconfigs: { motd: { file: /app/motd.txt }, other: { file: /app/other.txt } }\n",
+        "name: x\nservices: { web: { image: x, command: [x], configs: [{ source: motd }] } }\nconfigs: { motd: { file: /app/motd.txt }, other: { file: /app/other.txt } }\n",
     );
-    let wanted: Vec<String> = wanted_files(&compose.project).into_iter().collect();
+    let wanted: Vec<String> = wanted_files(&compose.project()).into_iter().collect();
     assert_eq!(wanted, ["/app/motd.txt"]);
+}
+
+#[test]
+fn settings_of_a_service_without_an_active_profile_are_no_mistake() {
+    let compose = Compose::new(
+        "name: x\nservices:\n  web: { image: x, command: [x] }\n  debug: { image: x, command: [x], profiles: [tools] }\n",
+    );
+    let delivery = "environments:\n  dev: {}\n  tools: { profiles: [tools], scale: { debug: 2 } }\nservices: { debug: { listen: false } }\n";
+    assert_eq!(
+        compose
+            .render(delivery, "dev")
+            .unwrap()
+            .draft
+            .services
+            .len(),
+        1
+    );
+    let tools = compose.render(delivery, "tools").unwrap();
+    assert_eq!(tools.draft.services[&service("debug")].replicas, 2);
+    let complaint =
+        refusal(compose.render("environments: { dev: { scale: { debug: 2 } } }", "dev"));
+    assert_eq!(
+        complaint,
+        "towpath.yaml:1:40: error: no active profile enables the service `debug`\n  write `profiles: [tools]` for the environment `dev`"
+    );
+}
+
+#[test]
+fn an_environment_has_its_own_variables_and_the_addresses_of_services() {
+    let compose = Compose::new(
+        "name: x\nservices:\n  db: { image: redis, command: [redis-server] }\n  web:\n    image: x\n    command: [x]\n    ports: ['${HTTP_PORT:-80}:80']\n    environment: { DB: 'redis://${DB_ADDR:-db:6379}/1', OTHER: '${OTHER:-none}' }\n",
+    );
+    let delivery = "environments: { dev: { variables: { HTTP_PORT: 8081, OTHER: some } } }";
+    let rendered = compose.render(delivery, "dev").unwrap();
+    let web = &rendered.draft.services[&service("web")];
+    assert_eq!(web.routes[0].port, 8081);
+    assert_eq!(web.spec.environment["DB"], "redis://${DB_ADDR}/1");
+    assert_eq!(web.spec.environment["OTHER"], "some");
+}
+
+#[test]
+fn the_example_app_is_rendered_without_a_complaint() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/launches");
+    let text = RealFiles.read(&directory.join("towpath.yaml")).unwrap();
+    let delivery = delivery(&String::from_utf8(text).unwrap()).unwrap();
+    let environment = EnvironmentName::new("production").unwrap();
+    let options = LoadOptions {
+        working_directory: directory,
+        ..LoadOptions::default()
+    };
+    let loaded = load(&delivery, &environment, options, &RealFiles).unwrap();
+    let rendered = render(&RenderInputs {
+        loaded: &loaded,
+        delivery: &delivery,
+        environment: &environment,
+        source: Some(Digest::of(b"source")),
+        files: &BTreeMap::new(),
+    })
+    .unwrap();
+    assert_eq!(lines(&rendered.warnings), "");
+    let services = &rendered.draft.services;
+    let (web, store) = (&services[&service("web")], &services[&service("store")]);
+    assert!(matches!(
+        services[&service("migrate")].role,
+        Role::Job { .. }
+    ));
+    assert!(!web.routes.is_empty());
+    assert_eq!(web.internal, Some(Protocol::Http));
+    assert_eq!(
+        web.spec.environment["RAFFLE_KEY_FILE"],
+        "${SECRETS_DIR}/raffle_key"
+    );
+    assert!(store.is_stateful());
+    assert!(store.spec.listens && !services[&service("worker")].spec.listens);
+    let sources: Vec<&SecretName> = rendered.draft.secret_sources.keys().collect();
+    assert_eq!(
+        sources,
+        rendered.draft.secrets().into_iter().collect::<Vec<_>>()
+    );
 }
