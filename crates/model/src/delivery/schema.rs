@@ -11,25 +11,31 @@ use super::DeliveryFile;
 pub fn schema() -> serde_json::Value {
     let generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
     let mut value = generator.into_root_schema_for::<DeliveryFile>().to_value();
-    unwrap_nullable(&mut value);
+    tidy(&mut value);
     value
 }
 
-/// Takes `null` out of what an absent setting may be: a key without a value is an error, so that
-/// an editor must not offer it.
-fn unwrap_nullable(value: &mut serde_json::Value) {
+/// Takes `null` out of what an absent setting may be (an editor must not offer it), and the line
+/// ends of the source out of the descriptions.
+fn tidy(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {
-        Value::Array(items) => items.iter_mut().for_each(unwrap_nullable),
+        Value::Array(items) => items.iter_mut().for_each(tidy),
         Value::Object(map) => {
-            map.values_mut().for_each(unwrap_nullable);
+            map.values_mut().for_each(tidy);
             map.remove("default");
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
             if let Some(Value::Array(types)) = map.get_mut("type") {
                 types.retain(|name| name != "null");
                 if let [single] = types.as_slice() {
                     let single = single.clone();
                     map.insert("type".to_owned(), single);
                 }
+            }
+            if let Some(Value::Array(values)) = map.get_mut("enum") {
+                values.retain(|value| !value.is_null());
             }
             let null = serde_json::json!({ "type": "null" });
             if let Some(Value::Array(choices)) = map.get_mut("anyOf") {

@@ -10,6 +10,7 @@
 mod delivery;
 mod delivery_schema;
 mod fixture;
+mod reference;
 mod render;
 mod rollback;
 mod rollout;

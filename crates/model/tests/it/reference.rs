@@ -1,0 +1,159 @@
+//! The tables of `docs/towpath-yaml.md` are those of the code. With `UPDATE_DOCS` set the page is
+//! written anew instead.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+use towpath_model::delivery::schema;
+use towpath_model::render::{SUPPORT, Support};
+
+const KEYS: [&str; 2] = ["<!-- keys: begin -->\n", "<!-- keys: end -->"];
+const ATTRIBUTES: [&str; 2] = ["<!-- attributes: begin -->\n", "<!-- attributes: end -->"];
+
+/// The sections: the type in the schema, and its heading.
+const SECTIONS: &[(&str, &str)] = &[
+    ("", "The file"),
+    ("EnvironmentSettings", "environments.NAME"),
+    ("Rollout", "rollout"),
+    ("Step", "rollout.steps"),
+    ("AbortWhen", "rollout.abort_when"),
+    ("VolumeSettings", "volumes.NAME"),
+    ("ServiceSettings", "services.NAME"),
+    ("ProcessSettings", "services.NAME.process"),
+    ("Health", "services.NAME.health"),
+    ("Policy", "services.NAME.policy"),
+];
+
+/// Says in a few words what a value is.
+fn kind(value: &Value) -> String {
+    if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+        let name = reference.rsplit('/').next().unwrap_or_default();
+        let section = SECTIONS.iter().find(|(section, _)| *section == name);
+        return match section {
+            Some((_, heading)) => {
+                format!("[see below](#{})", heading.to_lowercase().replace('.', ""))
+            }
+            None => "`process`".to_owned(),
+        };
+    }
+    if let Some(values) = value.get("enum").and_then(Value::as_array) {
+        let values: Vec<String> = values
+            .iter()
+            .map(|value| format!("`{}`", value.as_str().unwrap()))
+            .collect();
+        return values.join(", ");
+    }
+    if value.get("const").is_some() {
+        return "`true`".to_owned();
+    }
+    if let Some(example) = value.pointer("/examples/0").and_then(Value::as_str) {
+        return format!("such as `{example}`");
+    }
+    if let Some(values) = value.get("additionalProperties") {
+        return format!("by name: {}", kind(values));
+    }
+    if let Some(items) = value.get("items") {
+        return format!("list: {}", kind(items));
+    }
+    if let Some(choices) = value.get("anyOf").and_then(Value::as_array) {
+        let choices: Vec<String> = choices
+            .iter()
+            .map(|choice| match choice.get("properties") {
+                Some(_) => "[a step](#rolloutsteps)".to_owned(),
+                None => kind(choice),
+            })
+            .collect();
+        return choices.join(", or ");
+    }
+    match value.get("type") {
+        Some(Value::String(name)) if name == "integer" => "whole number".to_owned(),
+        Some(Value::String(name)) if name == "boolean" => "`true`, `false`".to_owned(),
+        _ => "text".to_owned(),
+    }
+}
+
+/// Finds the properties of a type.
+fn properties<'s>(schema: &'s Value, name: &str) -> &'s Value {
+    let path = match name {
+        "" => "/properties".to_owned(),
+        "Step" => "/$defs/Rollout/properties/steps/items/anyOf/1/properties".to_owned(),
+        name => format!("/$defs/{name}/properties"),
+    };
+    schema
+        .pointer(&path)
+        .unwrap_or_else(|| panic!("no {path} in the schema"))
+}
+
+fn keys() -> String {
+    let schema = schema();
+    let mut text = String::new();
+    for (name, heading) in SECTIONS {
+        write!(
+            text,
+            "\n### {heading}\n\n| key | value | meaning |\n|---|---|---|\n"
+        )
+        .unwrap();
+        for (key, value) in properties(&schema, name).as_object().unwrap() {
+            let meaning = value["description"].as_str().unwrap();
+            writeln!(text, "| `{key}` | {} | {meaning} |", kind(value)).unwrap();
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn attributes() -> String {
+    let mut text = "\n| attribute | becomes | |\n|---|---|---|\n".to_owned();
+    for (attribute, support) in SUPPORT {
+        let (becomes, why) = match support {
+            Support::Honoured => ("honoured", ""),
+            Support::Translated(how) => ("translated", *how),
+            Support::Needless(why) => ("needless", *why),
+            Support::Ignored(why) => ("ignored, with a warning", *why),
+            Support::Refused(why) => ("refused", *why),
+        };
+        writeln!(text, "| `{attribute}` | {becomes} | {why} |").unwrap();
+    }
+    text.push('\n');
+    text
+}
+
+/// Puts `text` between two marks of a page.
+fn between(page: &str, [begin, end]: [&str; 2], text: &str) -> String {
+    let (head, rest) = page.split_once(begin).unwrap();
+    let (_, tail) = rest.split_once(end).unwrap();
+    format!("{head}{begin}{text}{end}{tail}")
+}
+
+#[test]
+fn the_page_of_the_delivery_file_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/towpath-yaml.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let wanted = between(&page, KEYS, &keys());
+    let wanted = between(&wanted, ATTRIBUTES, &attributes());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, wanted).unwrap();
+        return;
+    }
+    assert!(
+        page == wanted,
+        "docs/towpath-yaml.md is out of date: run this test with UPDATE_DOCS=1"
+    );
+}
+
+#[test]
+fn the_examples_of_the_page_are_good_delivery_files() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/towpath-yaml.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let examples: Vec<&str> = page
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let read = crate::fixture::delivery(example).map(|_| ());
+        assert_eq!(read, Ok(()), "{example}");
+    }
+}
