@@ -80,7 +80,7 @@ text_schema! {
     DurationText: {
         "type": ["string"],
         "pattern": "^(0|([0-9]*\\.?[0-9]+(ns|us|µs|ms|s|m|h|d))+)$",
-        "examples": ["500ms", "30s", "5m", "1h30m"]
+        "examples": ["30s", "500ms", "5m", "1h30m"]
     }
     /// See [`super::text::size`].
     SizeText: {

@@ -40,12 +40,12 @@ fn kind(value: &Value) -> String {
     if let Some(values) = value.get("enum").and_then(Value::as_array) {
         let values: Vec<String> = values
             .iter()
-            .map(|value| format!("`{}`", value.as_str().unwrap()))
+            .map(|value| match value.as_str() {
+                Some(word) => format!("`{word}`"),
+                None => format!("`{value}`"),
+            })
             .collect();
         return values.join(", ");
-    }
-    if value.get("const").is_some() {
-        return "`true`".to_owned();
     }
     if let Some(example) = value.pointer("/examples/0").and_then(Value::as_str) {
         return format!("such as `{example}`");
