@@ -139,20 +139,21 @@ impl Task {
         let id = self.environment.id.clone();
         let mut reports = shared.hub.reports();
         loop {
-            let wait = match self.turn().await {
-                Ok(wait) => wait,
-                Err(error) => {
-                    tracing::warn!(environment = %id, error = %describe(&error), "a step failed and is tried again");
-                    RETRY_AFTER
-                }
-            };
+            let turned = self.turn().await;
+            let failed = turned.is_err();
+            let wait = turned.unwrap_or_else(|error| {
+                let error = describe(&error);
+                tracing::warn!(environment = %id, error, "a step failed and is tried again");
+                RETRY_AFTER
+            });
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Some(command) = commands.recv() => self.serve(command).await,
-                () = shared.ports.engine.changed(&id) => {}
-                () = shared.ports.prober.changed(&id) => {}
-                Ok(()) = reports.changed() => {}
+                // After a failure only time helps: what changes meanwhile would fail again.
+                () = shared.ports.engine.changed(&id), if !failed => {}
+                () = shared.ports.prober.changed(&id), if !failed => {}
+                Ok(()) = reports.changed(), if !failed => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -276,7 +277,8 @@ fn row(id: &EnvironmentId, deployment: &Deployment) -> Result<DeploymentRow, ser
         release: deployment.release,
         kind: kind.to_owned(),
         state: deployment.state().to_string(),
-        started_at: deployment.started_at.unwrap_or(deployment.requested_at),
+        // When it was asked for: a row's begin never changes.
+        started_at: deployment.requested_at,
         finished_at: deployment.finished_at,
         document: serde_json::to_value(deployment)?,
     })

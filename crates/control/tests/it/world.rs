@@ -1,0 +1,274 @@
+//! An engine, a prober and a router that do at once what they are told, in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
+use towpath_model::observation::{
+    ArtifactState, Exit, InstanceState, ObservedInstance, ProbeRecord,
+};
+use towpath_model::port::{
+    Artifacts, Capabilities, Clock, Engine, EngineObservation, InstanceStart, LogLines, LogQuery,
+    PortError, ProbeTarget, Prober, Router, Stop, Volumes,
+};
+use towpath_model::routing::{RouteTable, RouterReport};
+use towpath_model::workload::{Command, SecretValue};
+
+/// The clock of the machine.
+#[derive(Debug)]
+pub(crate) struct Now;
+
+impl Clock for Now {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// Everything that runs. It outlives any control plane.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    state: Mutex<State>,
+    moved: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    instances: BTreeMap<InstanceId, ObservedInstance>,
+    artifacts: BTreeSet<(EnvironmentId, ReleaseNumber)>,
+    table: RouteTable,
+    secrets: Vec<(String, Vec<u8>)>,
+    destroyed: Vec<(EnvironmentId, Volumes)>,
+    starts: u32,
+}
+
+impl World {
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let value = change(&mut self.state.lock().unwrap());
+        self.moved.notify_waiters();
+        value
+    }
+
+    /// Returns the local ids of the instances that run.
+    pub(crate) fn running(&self) -> Vec<String> {
+        self.change(|state| {
+            let runs = |one: &&ObservedInstance| matches!(one.state, InstanceState::Running { .. });
+            state
+                .instances
+                .values()
+                .filter(runs)
+                .map(|one| one.id.local())
+                .collect()
+        })
+    }
+
+    /// Returns how many instances were ever started.
+    pub(crate) fn starts(&self) -> u32 {
+        self.change(|state| state.starts)
+    }
+
+    /// Returns the table in force.
+    pub(crate) fn table(&self) -> RouteTable {
+        self.change(|state| state.table.clone())
+    }
+
+    /// Returns every secret value that an instance was given.
+    pub(crate) fn secrets(&self) -> Vec<(String, Vec<u8>)> {
+        self.change(|state| state.secrets.clone())
+    }
+
+    /// Returns the environments that were destroyed.
+    pub(crate) fn destroyed(&self) -> Vec<(EnvironmentId, Volumes)> {
+        self.change(|state| state.destroyed.clone())
+    }
+
+    async fn moved(&self) {
+        // A move between the look and the wait is caught by the short wait.
+        drop(tokio::time::timeout(Duration::from_millis(20), self.moved.notified()).await);
+    }
+}
+
+fn exited(code: i32) -> InstanceState {
+    InstanceState::Exited(Exit {
+        code: Some(code),
+        signal: None,
+        error: None,
+        at: Timestamp::now(),
+        log_tail: vec!["the last line".to_owned()],
+    })
+}
+
+/// The engine of a world.
+#[derive(Debug)]
+pub(crate) struct WorldEngine(pub(crate) Arc<World>);
+
+#[async_trait]
+impl Engine for WorldEngine {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            engine: "world".to_owned(),
+            limits: Ok(()),
+            users: Ok(()),
+        }
+    }
+
+    async fn observe(&self, environment: &EnvironmentId) -> Result<EngineObservation, PortError> {
+        Ok(self.0.change(|state| EngineObservation {
+            instances: state
+                .instances
+                .values()
+                .filter(|one| &one.id.environment == environment)
+                .cloned()
+                .collect(),
+            artifacts: state
+                .artifacts
+                .iter()
+                .filter(|(of, _)| of == environment)
+                .map(|(_, release)| (*release, ArtifactState::Ready))
+                .collect(),
+        }))
+    }
+
+    async fn changed(&self, _: &EnvironmentId) {
+        self.0.moved().await;
+    }
+
+    async fn prepare(&self, artifacts: &Artifacts) -> Result<(), PortError> {
+        let key = (artifacts.environment.clone(), artifacts.release);
+        self.0.change(|state| state.artifacts.insert(key));
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        start: &InstanceStart,
+        secrets: &BTreeMap<SecretName, SecretValue>,
+    ) -> Result<(), PortError> {
+        self.0.change(|state| {
+            if state.instances.contains_key(&start.id) {
+                return;
+            }
+            state.starts += 1;
+            for (name, value) in secrets {
+                state
+                    .secrets
+                    .push((name.to_string(), value.expose().to_vec()));
+            }
+            let bad = start.spec.command == Command::Shell("bad".to_owned());
+            let address = SocketAddr::from(([127, 0, 0, 1], 40_000));
+            let running = InstanceState::Running {
+                address,
+                since: Timestamp::now(),
+            };
+            let observed = ObservedInstance {
+                id: start.id.clone(),
+                workload: start.workload.clone(),
+                state: if bad { exited(1) } else { running },
+            };
+            state.instances.insert(start.id.clone(), observed);
+        });
+        Ok(())
+    }
+
+    async fn stop(&self, id: &InstanceId, _: &Stop) -> Result<(), PortError> {
+        self.0.change(|state| {
+            if let Some(one) = state.instances.get_mut(id) {
+                one.state = exited(0);
+            }
+        });
+        Ok(())
+    }
+
+    async fn remove(&self, id: &InstanceId) -> Result<(), PortError> {
+        self.0.change(|state| state.instances.remove(id));
+        Ok(())
+    }
+
+    async fn keep_artifacts(
+        &self,
+        _: &EnvironmentId,
+        _: &[ReleaseNumber],
+    ) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn destroy(
+        &self,
+        environment: &EnvironmentId,
+        volumes: Volumes,
+    ) -> Result<(), PortError> {
+        self.0
+            .change(|state| state.destroyed.push((environment.clone(), volumes)));
+        Ok(())
+    }
+
+    async fn logs(&self, _: &EnvironmentId, _: &LogQuery) -> Result<Box<dyn LogLines>, PortError> {
+        Err(PortError::Refused("a world has no logs".to_owned()))
+    }
+}
+
+/// The prober of a world: whatever runs is well.
+#[derive(Debug, Default)]
+pub(crate) struct WorldProber(Mutex<BTreeMap<EnvironmentId, Vec<InstanceId>>>);
+
+#[async_trait]
+impl Prober for WorldProber {
+    fn watch(&self, environment: &EnvironmentId, targets: Vec<ProbeTarget>) {
+        let ids = targets.into_iter().map(|target| target.id).collect();
+        self.0.lock().unwrap().insert(environment.clone(), ids);
+    }
+
+    fn records(&self, environment: &EnvironmentId) -> BTreeMap<InstanceId, ProbeRecord> {
+        let well = ProbeRecord {
+            successes: 1,
+            ..ProbeRecord::default()
+        };
+        let watched = self.0.lock().unwrap();
+        let ids = watched.get(environment).into_iter().flatten();
+        ids.map(|id| (id.clone(), well.clone())).collect()
+    }
+
+    async fn changed(&self, _: &EnvironmentId) {
+        // The engine's moves wake the keeper as well.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The router of a world.
+#[derive(Debug)]
+pub(crate) struct WorldRouter(pub(crate) Arc<World>);
+
+fn report(table: &RouteTable) -> RouterReport {
+    RouterReport {
+        boot: "one".to_owned(),
+        generation: table.generation,
+        environments: table.environments.clone(),
+        ..RouterReport::default()
+    }
+}
+
+#[async_trait]
+impl Router for WorldRouter {
+    async fn publish(&self, table: &RouteTable) -> Result<RouterReport, PortError> {
+        self.0.change(|state| {
+            if table.generation <= state.table.generation {
+                return Err(PortError::Refused("an older table".to_owned()));
+            }
+            state.table = table.clone();
+            Ok(report(table))
+        })
+    }
+
+    async fn report(&self) -> Result<RouterReport, PortError> {
+        Ok(report(&self.0.table()))
+    }
+
+    async fn changed(&self) -> Result<RouterReport, PortError> {
+        self.0.moved().await;
+        self.report().await
+    }
+}
