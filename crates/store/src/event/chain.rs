@@ -162,12 +162,15 @@ pub(crate) async fn begin(
 ) -> Result<(), Error> {
     let hash = Digest::of(GENESIS);
     let seal = keys.sealing().seal(&Head::context(0, hash.as_str()), b"")?;
-    sqlx::query("INSERT INTO event_head (id, count, hash, seal) VALUES (1, 0, $1, $2)")
-        .bind(hash.as_str())
-        .bind(seal)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let result = sqlx::query(
+        "INSERT INTO event_head (id, count, hash, seal) VALUES (1, 0, $1, $2)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(hash.as_str())
+    .bind(seal)
+    .execute(connection)
+    .await?;
+    row::one(&result, "record of the first key")
 }
 
 /// Appends a line within a transaction and returns its sequence number.

@@ -64,6 +64,41 @@ async fn an_empty_file_becomes_a_database() {
 }
 
 #[tokio::test]
+async fn a_first_start_that_was_killed_between_two_transactions_is_finished_by_the_next() {
+    let unmigrated = "CREATE TABLE _sqlx_migrations (
+        version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+        installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
+        checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
+    let unmigrated_directory = Directory::new();
+    MasterKey::from_directory(unmigrated_directory.path()).unwrap();
+    fs::write(unmigrated_directory.database(), b"").unwrap();
+    unmigrated_directory.tamper(unmigrated).await;
+
+    let keyless_directory = Directory::new();
+    keyless_directory.open().await.close().await;
+    keyless_directory
+        .tamper("DELETE FROM master_key; DELETE FROM event_head")
+        .await;
+
+    for directory in [unmigrated_directory, keyless_directory] {
+        directory.with_shop().await.close().await;
+        let store = directory.open().await;
+        let verification = store.verify_events().await.unwrap();
+        assert_eq!((verification.count, verification.first_bad), (1, None));
+    }
+}
+
+#[tokio::test]
+async fn a_database_whose_key_record_was_removed_does_not_take_another_key() {
+    let directory = Directory::new();
+    directory.with_shop().await.close().await;
+    directory.tamper("DELETE FROM master_key").await;
+    let other = MasterKey::random().unwrap();
+    let error = Store::open(directory.path(), other).await.unwrap_err();
+    assert!(matches!(error, Error::Inconsistent { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_database_is_named_and_left_alone() {
     let directory = Directory::new();
     let key = MasterKey::random().unwrap();
