@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, Uid, fchown, statfs};
+use rustix::fs::{Access, Gid, Uid, access, fchown, statfs};
 use rustix::process::geteuid;
 use towpath_model::id::{InstanceId, SecretName};
 use towpath_model::workload::{SecretMount, SecretValue};
@@ -23,20 +23,42 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 const FILES: &str = "files";
 const VARIABLES: &str = "variables";
 
-/// Finds a place in memory that only this user can write to, made for this data directory.
+/// Makes an instance's directory anew so often: the place may be removed by another one that ends.
+const ATTEMPTS: usize = 10;
+
+/// Finds where a place in memory can be. It is made when the first secret is written, and removed
+/// with the last.
 pub(super) fn place_in_memory(data_id: &str) -> Option<PathBuf> {
-    ["/run", "/dev/shm"].iter().find_map(|base| {
-        let kind = statfs(*base).ok()?.f_type;
-        if kind != TMPFS_MAGIC {
-            return None;
-        }
-        let place = Path::new(base).join(format!("towpath-{}-{data_id}", geteuid().as_raw()));
-        // Whoever runs as another user must be able to pass, not to look.
-        drop(DirBuilder::new().mode(0o711).create(&place));
-        let found = fs::symlink_metadata(&place).ok()?;
-        (found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0)
-            .then_some(place)
+    ["/run", "/dev/shm"].iter().map(Path::new).find_map(|base| {
+        let in_memory = statfs(base).ok()?.f_type == TMPFS_MAGIC;
+        let place = base.join(format!("towpath-{}-{data_id}", geteuid().as_raw()));
+        let writable = access(base, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+        (in_memory && writable).then_some(place)
     })
+}
+
+/// Makes an instance's directory in a place that nobody else can write to.
+fn make_directory(secrets: &Path) -> io::Result<()> {
+    let Some(place) = secrets.parent() else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    for attempt in 1.. {
+        // Whoever runs as another user must be able to pass, not to look.
+        DirBuilder::new()
+            .mode(0o711)
+            .recursive(true)
+            .create(place)?;
+        let found = fs::symlink_metadata(place)?;
+        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+            let place = place.display();
+            return Err(io::Error::other(format!("others may write to {place}")));
+        }
+        match DirBuilder::new().mode(0o711).create(secrets) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
+            made => return made,
+        }
+    }
+    Ok(())
 }
 
 /// Returns the name of an instance's directory in such a place.
@@ -69,11 +91,10 @@ pub(super) fn write(
 ) -> Result<(), String> {
     let failed = |error: io::Error| format!("cannot write secrets: {error}");
     remove(secrets).map_err(failed)?;
-    DirBuilder::new()
-        .mode(0o711)
-        .recursive(true)
-        .create(secrets)
-        .map_err(failed)?;
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    make_directory(secrets).map_err(failed)?;
     for directory in [FILES, VARIABLES] {
         let path = secrets.join(directory);
         DirBuilder::new()
@@ -143,10 +164,15 @@ pub(super) fn variables(secrets: &Path) -> io::Result<BTreeMap<String, String>> 
     Ok(found)
 }
 
-/// Removes all of an instance's secrets.
+/// Removes all of an instance's secrets, and the place when it is empty.
 pub(super) fn remove(secrets: &Path) -> io::Result<()> {
     match fs::remove_dir_all(secrets) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed?,
     }
+    if let Some(place) = secrets.parent() {
+        // It is not empty as long as another instance has secrets.
+        drop(fs::remove_dir(place));
+    }
+    Ok(())
 }

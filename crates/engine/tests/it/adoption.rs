@@ -274,3 +274,67 @@ async fn finished_releases_and_failed_ones_are_known_after_a_restart() {
     let id = world.start_spec(1, spec("exit 6")).await;
     assert_eq!(world.until_exited(&id).await.code, Some(6));
 }
+
+/// What makes a run of this binary the control plane of the test below.
+const ROLE: &str = "plays-the-control-plane";
+
+/// Plays the control plane of the test below: starts an instance and a build, says so, and waits
+/// to be killed. Nothing when it is run as a test.
+#[tokio::test]
+#[ignore = "a part of the next test"]
+async fn a_control_plane_to_be_killed() {
+    let directory = std::env::current_dir().unwrap();
+    if !directory.join(ROLE).exists() {
+        return;
+    }
+    let world = World::at(directory.clone());
+    world.prepare(None, &[]).await;
+    let id = world.start(1, "echo pid=$$; exec sleep 1000").await;
+    world.until_running(&id).await;
+    let second = towpath_model::id::ReleaseNumber(2);
+    world
+        .begin_release(second, None, &["touch begun; sleep 1000"])
+        .await;
+    let begun = world
+        .data()
+        .environment(&world.environment)
+        .join("releases/2/tree/begun");
+    eventually("the build does not begin", || begun.exists()).await;
+    fs::write(directory.join("started"), "").unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_killed_leaves_instances_and_no_builds() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(ROLE), "").unwrap();
+    let mut control_plane = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "adoption::a_control_plane_to_be_killed",
+            "--ignored",
+        ])
+        .current_dir(directory.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = directory.path().join("started");
+    eventually("it does not start", || started.exists()).await;
+    control_plane.kill().unwrap();
+    control_plane.wait().unwrap();
+
+    let world = World::of(directory);
+    let id = "shop/dev/web-1".parse().unwrap();
+    world.until_running(&id).await;
+    let pid: i32 = world.value("pid").await.parse().unwrap();
+    assert!(is_alive(pid));
+    let alone = || {
+        processes_with(world.directory.path())
+            .iter()
+            .all(|(found, _)| *found == pid)
+    };
+    eventually("the build goes on", alone).await;
+    world.stop(&id, PATIENCE).await;
+    assert_eq!(world.until_exited(&id).await.signal, Some(15));
+    assert!(!is_alive(pid));
+}

@@ -90,7 +90,8 @@ async fn a_secret_is_a_file_and_a_variable_of_the_instance_and_nowhere_else() {
     world.until_exited(&order.id).await;
     assert!(!secrets.exists());
     world.engine.remove(&order.id).await.unwrap();
-    assert!(!secrets.exists());
+    // Nor is an empty place left in memory.
+    assert!(!secrets.exists() && !secrets.parent().unwrap().exists());
 }
 
 #[tokio::test]

@@ -37,11 +37,14 @@ pub(crate) struct World {
 }
 
 /// A data directory in which nothing is left running, whatever failed.
-pub(crate) struct Directory(tempfile::TempDir);
+pub(crate) struct Directory {
+    path: PathBuf,
+    temporary: Option<tempfile::TempDir>,
+}
 
 impl Directory {
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
     }
 }
 
@@ -50,6 +53,7 @@ impl Drop for Directory {
         for (pid, _) in processes_with(self.path()) {
             kill(pid);
         }
+        drop(self.temporary.take());
     }
 }
 
@@ -62,11 +66,25 @@ impl World {
     }
 
     pub(crate) fn without_release() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    /// Opens an engine on a directory that is removed at the end.
+    pub(crate) fn of(directory: tempfile::TempDir) -> Self {
+        let mut world = Self::at(directory.path().to_owned());
+        world.directory.temporary = Some(directory);
+        world
+    }
+
+    /// Opens an engine on a directory that stays.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o711)).unwrap();
         Self {
-            engine: open(directory.path()),
-            directory: Directory(directory),
+            engine: open(&path),
+            directory: Directory {
+                path,
+                temporary: None,
+            },
             environment: "shop/dev".parse().unwrap(),
         }
     }
@@ -119,11 +137,20 @@ impl World {
     }
 
     pub(crate) async fn begin_to_prepare(&self, source: Option<Digest>, builds: &[&str]) {
+        self.begin_release(RELEASE, source, builds).await;
+    }
+
+    pub(crate) async fn begin_release(
+        &self,
+        release: ReleaseNumber,
+        source: Option<Digest>,
+        builds: &[&str],
+    ) {
         let web = ServiceName::new("web").unwrap();
         let build = |line: &&str| (web.clone(), Command::Shell((*line).to_owned()));
         let artifacts = Artifacts {
             environment: self.environment.clone(),
-            release: RELEASE,
+            release,
             source,
             builds: builds.iter().map(build).collect(),
         };
