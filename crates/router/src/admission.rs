@@ -70,9 +70,20 @@ pub(crate) fn admit(
     choice: Choice<'_>,
     tried: &[Arc<Instance>],
 ) -> Admission {
+    admit_with(shared, query, choice, tried, || {})
+}
+
+/// The same; `between` runs after each choice, before the request is counted.
+fn admit_with(
+    shared: &Shared,
+    query: Query<'_>,
+    choice: Choice<'_>,
+    tried: &[Arc<Instance>],
+    between: impl Fn(),
+) -> Admission {
     loop {
         let table = shared.table();
-        let admission = admit_by(&table, query, choice, tried);
+        let admission = admit_by(&table, query, choice, tried, &between);
         if !matches!(admission, Admission::Forward(_)) || shared.is_current(&table) {
             return admission;
         }
@@ -84,6 +95,7 @@ fn admit_by(
     query: Query<'_>,
     choice: Choice<'_>,
     tried: &[Arc<Instance>],
+    between: &impl Fn(),
 ) -> Admission {
     let Some(route) = table.find(query.listener, query.host, query.path) else {
         return Admission::NoRoute;
@@ -104,6 +116,7 @@ fn admit_by(
         Choice::Weighted => weighted(route, query.cookies, pick, tried),
         Choice::Only(workload) => only(route, workload, pick, tried),
     };
+    between();
     match chosen {
         Some((target, instance)) => Admission::Forward(Pick {
             route: Arc::clone(route),
@@ -211,4 +224,132 @@ fn sticky_target(route: &Route, cookies: &str) -> Option<usize> {
         .targets
         .iter()
         .position(|target| target.weight > 0 && target.workload.digest() == digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use towpath_model::id::Digest;
+    use towpath_model::routing::{
+        Backend, FULL_WEIGHT, Listener, Protocol, Route, RoutePolicy, RouteTable, Target,
+    };
+
+    use super::*;
+    use crate::config::Limits;
+    use crate::registry::Registry;
+
+    const LISTENER: &str = "127.0.0.1:80";
+
+    fn table(numbers: &[u32]) -> RouteTable {
+        let backend = |&number: &u32| Backend {
+            instance: format!("shop/production/web-{number}").parse().unwrap(),
+            address: "127.0.0.1:1".parse().unwrap(),
+        };
+        let target = Target {
+            workload: WorkloadId::new("web".parse().unwrap(), &Digest::of(b"a")),
+            weight: FULL_WEIGHT,
+            backends: numbers.iter().map(backend).collect(),
+        };
+        let route = Route {
+            environment: "shop/production".parse().unwrap(),
+            name: "web".to_owned(),
+            hosts: Vec::new(),
+            path_prefix: "/".to_owned(),
+            targets: vec![target],
+            shield: None,
+            mode: RouteMode::Serving,
+            policy: RoutePolicy::default(),
+        };
+        let listener = Listener {
+            protocol: Protocol::Http,
+            routes: vec![route],
+        };
+        RouteTable {
+            listeners: [(LISTENER.parse().unwrap(), listener)].into(),
+            ..RouteTable::default()
+        }
+    }
+
+    fn chosen(shared: &Shared, between: impl Fn()) -> Pick {
+        let query = Query {
+            listener: LISTENER.parse().unwrap(),
+            host: "",
+            path: "/",
+            cookies: None,
+        };
+        match admit_with(shared, query, Choice::Weighted, &[], between) {
+            Admission::Forward(pick) => pick,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_choice_that_a_swap_overtakes_is_made_again() {
+        let shared = Shared::new(Limits::default());
+        let mut registry = Registry::new(1, Arc::clone(&shared.signals));
+        shared.swap(registry.compile(&table(&[1])));
+        let next = std::cell::RefCell::new(Some(registry.compile(&table(&[2]))));
+        let pick = chosen(&shared, || {
+            if let Some(next) = next.take() {
+                shared.swap(next);
+            }
+        });
+        assert_eq!(pick.lease.instance().id.number, 2);
+        let busy = registry
+            .instances()
+            .filter(|instance| instance.in_flight() > 0);
+        assert_eq!(
+            busy.map(|instance| instance.id.number).collect::<Vec<_>>(),
+            [2]
+        );
+    }
+
+    /// The ways of two workers and of the control side cross many thousands of times. A
+    /// backend that left the table and has nothing in flight must never be chosen again.
+    #[test]
+    fn a_choice_from_a_table_that_is_no_longer_in_force_is_seen_or_made_again() {
+        let shared = Shared::new(Limits::default());
+        let mut registry = Registry::new(1, Arc::clone(&shared.signals));
+        let (both, one) = (table(&[1, 2]), table(&[1]));
+        shared.swap(registry.compile(&both));
+        let leaving: Vec<_> = registry.instances().map(Arc::clone).collect();
+        let leaving = leaving
+            .iter()
+            .find(|instance| instance.id.number == 2)
+            .unwrap();
+
+        let (stop, gone) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (violations, used) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let pick = chosen(&shared, std::thread::yield_now);
+                        if pick.lease.instance().id.number == 2 {
+                            used.fetch_add(1, Ordering::Relaxed);
+                            let wrong = usize::from(gone.load(Ordering::SeqCst));
+                            violations.fetch_add(wrong, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            for _ in 0..1_000 {
+                gone.store(false, Ordering::SeqCst);
+                let before = used.load(Ordering::Relaxed);
+                shared.swap(registry.compile(&both));
+                while used.load(Ordering::Relaxed) == before {
+                    std::thread::yield_now();
+                }
+                shared.swap(registry.compile(&one));
+                while leaving.in_flight() > 0 {
+                    std::thread::yield_now();
+                }
+                gone.store(true, Ordering::SeqCst);
+                (0..10).for_each(|_| std::thread::yield_now());
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(violations.load(Ordering::Relaxed), 0);
+    }
 }
