@@ -2,12 +2,14 @@
 //! beside the others. No rules of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use towpath_compose::diagnostic::{Diagnostic, nearest};
 use towpath_compose::model::{Condition, Service};
 use towpath_compose::source::Span;
 
-use super::{RenderInputs, address};
+use super::RenderInputs;
+use super::address::Names;
 use crate::delivery::{EnvironmentSettings, ServiceSettings};
 use crate::id::ServiceName;
 
@@ -19,11 +21,15 @@ pub(super) struct Context<'a> {
     pub(super) jobs: BTreeSet<&'a str>,
     /// Ports under which services are named in the variables of others (`db:5432`).
     pub(super) mentioned: BTreeMap<String, u16>,
+    /// The names of services in Compose's network.
+    pub(super) names: Rc<Names>,
     found: Vec<Diagnostic>,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(inputs: &'a RenderInputs<'a>, environment: EnvironmentSettings) -> Self {
+        let project = &inputs.loaded.project;
+        let names = Rc::new(Names::of(project));
         let jobs = inputs
             .loaded
             .project
@@ -37,7 +43,8 @@ impl<'a> Context<'a> {
             inputs,
             environment,
             jobs,
-            mentioned: address::mentioned(&inputs.loaded.project),
+            mentioned: names.mentioned_ports(project),
+            names,
             found: Vec::new(),
         }
     }

@@ -40,6 +40,15 @@ pub(super) fn limits(context: &mut Context<'_>, subject: &Subject<'_>) -> Limits
         let help = "remove it: processes see all devices of the machine";
         context.refuse("not-supported", "devices cannot be limited", span, help);
     }
+    let deploy = service.deploy.as_ref();
+    if deploy.is_some_and(|deploy| deploy.resources.reservations.is_some()) {
+        let span = context.compose(&subject.at(&["deploy", "resources", "reservations"]));
+        let message = format!(
+            "nothing is reserved for `{}` on the process engine",
+            subject.name
+        );
+        context.warn("ignored", message, span, "`limits` are honoured");
+    }
     let positive = |ByteSize(bytes): ByteSize| u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
     let cpus = stated.cpus.or(service.cpus);
     Limits {

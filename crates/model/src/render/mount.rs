@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use towpath_compose::model::{FileMount, Mount, MountKind, Project};
+use towpath_compose::source::Span;
 
 use super::context::{Context, Subject};
 use super::draft::{SecretSource, SecretUse};
@@ -155,6 +156,7 @@ pub(super) fn secrets(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<S
             context.refuse("not-supported", message, span, help);
             continue;
         }
+        warn_of_owner(context, mount, span.clone());
         match SecretName::new(mount.source.as_str()) {
             Ok(secret) => uses.push(SecretUse {
                 secret,
@@ -172,6 +174,22 @@ pub(super) fn secrets(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<S
         });
     }
     uses
+}
+
+/// Warns of an owner or mode, which files of the process engine do not take from Compose.
+fn warn_of_owner(context: &mut Context<'_>, mount: &FileMount, span: Option<Span>) {
+    if mount.uid.is_some() || mount.gid.is_some() || mount.mode.is_some() {
+        let message = format!(
+            "the file of `{}` belongs to the instance's user",
+            mount.source
+        );
+        context.warn(
+            "ignored",
+            message,
+            span,
+            "`uid`, `gid` and `mode` have no effect",
+        );
+    }
 }
 
 /// Returns where Compose says that the values of secrets come from.
@@ -194,6 +212,8 @@ pub(super) fn configs(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<C
     mounts
         .iter()
         .filter_map(|mount| {
+            let span = context.compose(&subject.at(&["configs"]));
+            warn_of_owner(context, mount, span);
             let text = config_content(context, mount)?;
             let default = || format!("/{}", mount.source);
             Some(ConfigMount {

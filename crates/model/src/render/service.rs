@@ -192,7 +192,7 @@ fn service(
     let process = &subject.settings.process;
     let uses_source = command::uses_source(context, subject);
     let directory = command::working_directory(context, subject);
-    let translator = Translator::new(context.inputs, ports, subject, directory.as_deref());
+    let translator = Translator::new(context, ports, subject, directory.as_deref());
     // A service without a command was complained of: the draft is never used.
     let nothing = Command::Exec(Vec::new());
     let spec = WorkloadSpec {
@@ -260,7 +260,7 @@ fn name_hosts(
 ) {
     let named: Vec<address::BareName> = variables
         .iter()
-        .filter_map(|(name, value)| address::bare_name(name, value, &context.inputs.loaded.project))
+        .filter_map(|(name, value)| address::bare_name(name, value, &context.names))
         .collect();
     for bare in named {
         let host = format!("${{{}_HOST}}", bare.prefix);
@@ -337,6 +337,15 @@ fn depends_on(
 ) -> BTreeMap<ServiceName, Condition> {
     let mut conditions = BTreeMap::new();
     for (name, dependency) in &subject.service.depends_on {
+        if dependency.restart {
+            let span = context.compose(&subject.at(&["depends_on", name, "restart"]));
+            let message = format!(
+                "`{}` is not restarted when `{name}` is replaced",
+                subject.name
+            );
+            let help = "its address stays the same: let the program connect anew";
+            context.warn("ignored", message, span, help);
+        }
         let is_there = context.inputs.loaded.project.services.contains_key(name);
         match ServiceName::new(name.as_str()) {
             Ok(name) if is_there => {

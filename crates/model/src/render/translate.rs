@@ -4,16 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
-use towpath_compose::model::{MountKind, Project};
+use towpath_compose::model::MountKind;
 
-use super::context::Subject;
-use super::{RenderInputs, address};
+use super::address::{self, Names};
+use super::context::{Context, Subject};
 use crate::workload::Command;
 
 /// What a text of one service is translated by.
 pub(super) struct Translator<'a> {
-    project: &'a Project,
+    names: Rc<Names>,
     /// The ports that stand for services.
     ports: &'a BTreeMap<String, u16>,
     /// Paths inside and the variables for them, longer ones first.
@@ -24,20 +25,20 @@ pub(super) struct Translator<'a> {
 
 impl<'a> Translator<'a> {
     pub(super) fn new(
-        inputs: &'a RenderInputs<'_>,
+        context: &Context<'_>,
         ports: &'a BTreeMap<String, u16>,
         subject: &Subject<'_>,
         working_directory: Option<&str>,
     ) -> Self {
         let mut paths = paths(subject);
         paths.extend(paths_of_tree(
-            &inputs.loaded.directory,
+            &context.inputs.loaded.directory,
             subject,
             working_directory,
         ));
         paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         Self {
-            project: &inputs.loaded.project,
+            names: Rc::clone(&context.names),
             ports,
             paths,
             port: subject.container_port.filter(|_| subject.listens),
@@ -46,7 +47,7 @@ impl<'a> Translator<'a> {
 
     /// Translates the value of a variable.
     pub(super) fn text(&self, text: &str) -> String {
-        let text = address::translate(text, self.project, self.ports);
+        let text = self.names.translate(text, self.ports);
         let replace = |text, (path, variable): &(String, String)| in_variable(text, path, variable);
         self.paths.iter().fold(text, replace)
     }
