@@ -49,7 +49,11 @@ impl<'a> Context<'a> {
         }
     }
 
-    pub(super) fn into_found(self) -> Vec<Diagnostic> {
+    /// Returns the complaints in the order of their files.
+    pub(super) fn into_found(mut self) -> Vec<Diagnostic> {
+        let place = |span: &Span| (span.path().to_owned(), span.start);
+        self.found
+            .sort_by_cached_key(|one| one.span.as_ref().map(place));
         self.found
     }
 

@@ -124,11 +124,15 @@ fn judge_bind(context: &mut Context<'_>, subject: &Subject<'_>, mount: &Mount, a
             "the path is changed in commands and variables; what is written there is not kept";
         context.warn("source-mount", message, span, help);
     } else if source == target {
-        let message = format!(
-            "`{name}` sees `{}` as it is on this machine",
-            source.display()
-        );
-        context.warn("host-path", message, span, "nothing to do");
+        // What is read where it is anyway needs no word.
+        if !mount.read_only {
+            let message = format!(
+                "`{name}` sees `{}` as it is on this machine",
+                source.display()
+            );
+            let help = "nothing to do, if it may be written";
+            context.warn("host-path", message, span, help);
+        }
     } else {
         let message = format!(
             "a process cannot have `{}` at `{}`: it sees the machine's own paths",

@@ -503,7 +503,7 @@ fn the_example_app_is_rendered_without_a_complaint() {
 #[test]
 fn what_is_not_honoured_is_warned_of() {
     let rendered = one(
-        "    command: [x]\n    container_name: the-web\n    tty: true\n    read_only: true\n    volumes: [{ type: volume, target: /tmp/x }, { type: tmpfs, target: /run }, { type: bind, source: /etc/localtime, target: /etc/localtime, read_only: true }]\n    ports: [{ target: 80 }]\n    secrets: [{ source: key, mode: 0400 }]\n    deploy: { resources: { reservations: { memory: 1M } }, update_config: { delay: 5s, failure_action: continue, max_failure_ratio: 0.5 } }\nsecrets: { key: { file: key } }\n",
+        "    command: [x]\n    container_name: the-web\n    tty: true\n    read_only: true\n    volumes: [{ type: volume, target: /tmp/x }, { type: tmpfs, target: /run }, { type: bind, source: /etc/localtime, target: /etc/localtime, read_only: true }, { type: bind, source: /run/x.sock, target: /run/x.sock }]\n    ports: [{ target: 80 }]\n    secrets: [{ source: key, mode: 0400 }]\n    deploy: { resources: { reservations: { memory: 1M } }, update_config: { delay: 5s, failure_action: continue, max_failure_ratio: 0.5 } }\nsecrets: { key: { file: key } }\n",
         "",
     );
     insta::assert_snapshot!("warnings", lines(&rendered.unwrap().warnings));
