@@ -22,6 +22,9 @@ pub(super) fn check(delivery: &Delivery) -> Vec<Diagnostic> {
     checker.found
 }
 
+/// Variables that the engine gives, whatever else is said.
+const GIVEN: &[&str] = &["CONFIGS_DIR", "HOST", "PORT", "SECRETS_DIR"];
+
 struct Checker<'d> {
     delivery: &'d Delivery,
     found: Vec<Diagnostic>,
@@ -81,6 +84,11 @@ impl Checker<'_> {
             let help = "write `surge: 1` to start first, or `unavailable: 1` to stop first";
             self.refuse(&at("surge"), "no instance can ever be replaced", help);
         }
+        if rollout.abort_when.min_requests == Some(0) {
+            let path = [path, &["abort_when", "min_requests"]].concat();
+            let help = "write at least 1: no data is never a pass";
+            self.refuse(&path, "there is no verdict without a request", help);
+        }
         if rollout.start_failures == Some(0) {
             let help = "write `1` to give up at the first failure";
             self.refuse(&at("start_failures"), "it gives up before it starts", help);
@@ -117,6 +125,13 @@ impl Checker<'_> {
             let message = format!("`{variable}` is not the name of a variable");
             let help = "write letters, digits and underscores, not starting with a digit";
             self.refuse(path, &message, help);
+        } else if GIVEN.contains(&variable) {
+            let message = format!("`{variable}` is given to every instance: it cannot be set");
+            self.refuse(
+                path,
+                &message,
+                "use it in the command, or choose another name",
+            );
         }
     }
 

@@ -221,6 +221,14 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("a rollout that cannot move", "rollout: { surge: 0 }\n"),
     (
+        "a verdict without data",
+        "rollout: { abort_when: { min_requests: 0 }, start_failures: 0, bake: 0s, pause_expiry: 0s }\n",
+    ),
+    (
+        "a variable of the engine",
+        "services: { web: { process: { environment: { PORT: 80 } }, secrets: { HOST: key } } }\n",
+    ),
+    (
         "two kinds of check",
         "services: { web: { health: { http: /, tcp: true } } }\n",
     ),
