@@ -4,6 +4,7 @@
 
 mod check;
 mod decode;
+mod dockerfile;
 mod reader;
 mod scaffold;
 mod schema;
@@ -24,7 +25,8 @@ use crate::routing::Protocol;
 use crate::workload::Command;
 use reader::{Decode as _, Reader};
 
-pub use scaffold::scaffold;
+pub use dockerfile::dockerfile_of;
+pub use scaffold::{scaffold, scaffold_with};
 pub use schema::schema;
 pub(crate) use text::thousandths;
 

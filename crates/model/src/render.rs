@@ -29,7 +29,7 @@ use crate::delivery::Delivery;
 use crate::id::{Digest, EnvironmentName};
 use context::Context;
 
-pub(crate) use command::suggestion;
+pub(crate) use command::{shell_line, suggestion};
 pub(crate) use health::http_path;
 
 pub use draft::{Draft, DraftService, MissingSecrets, SecretSource, SecretUse};

@@ -1,14 +1,22 @@
 //! A first delivery file for a Compose project that has none: what can be guessed, with words on
 //! what cannot. It is a starting point for a person, and parses as it is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use towpath_compose::model::{Condition, Project, Service};
 
-use crate::render::{http_path, suggestion, well_known};
+use super::dockerfile::{self, Image};
+use crate::render::{http_path, shell_line, suggestion, well_known};
 
 /// Writes a commented delivery file for a Compose project.
 pub fn scaffold(project: &Project) -> String {
+    scaffold_with(project, &BTreeMap::new())
+}
+
+/// Writes a commented delivery file, with commands from Dockerfiles. `dockerfiles` has the texts of those that
+/// could be read, by the path that [`super::dockerfile_of`] returns for a service.
+pub fn scaffold_with(project: &Project, dockerfiles: &BTreeMap<String, String>) -> String {
     let app = app_name(&project.name);
     let mut text = format!(
         "# How the app is delivered. The Compose file says what it is made of; this file says the rest.\n\
@@ -26,7 +34,8 @@ pub fn scaffold(project: &Project) -> String {
     }
     text.push('\n');
     for (name, service) in &project.services {
-        text.push_str(&service_settings(project, name, service));
+        let image = image(service, dockerfiles);
+        text.push_str(&service_settings(project, name, service, &image));
     }
     text
 }
@@ -70,7 +79,7 @@ fn volumes(project: &Project) -> String {
     text
 }
 
-fn service_settings(project: &Project, name: &str, service: &Service) -> String {
+fn service_settings(project: &Project, name: &str, service: &Service, image: &Image) -> String {
     let mut lines: Vec<String> = Vec::new();
     let store = store_of(service);
     if let Some((store, _)) = store {
@@ -87,7 +96,7 @@ fn service_settings(project: &Project, name: &str, service: &Service) -> String 
                 .to_owned(),
         );
     }
-    lines.extend(process(service));
+    lines.extend(process(service, image));
     if !is_job(project, name) {
         lines.push(health(service, store.is_some()));
     }
@@ -100,12 +109,14 @@ fn service_settings(project: &Project, name: &str, service: &Service) -> String 
 }
 
 /// Returns the lines on how a service runs: active ones only where Compose does not say it.
-fn process(service: &Service) -> Vec<String> {
+fn process(service: &Service, image: &Image) -> Vec<String> {
     let build = "build: \"make\"   # what makes the program, once for each release";
     let stated = [&service.entrypoint, &service.command];
     let program = stated.into_iter().flatten().flatten().next();
     let is_stated = program.is_some_and(|program| !program.starts_with('-'));
-    let (mark, command) = match suggestion(service) {
+    let port = container_port(service).or(image.port).unwrap_or_default();
+    let guess = suggestion(service).or_else(|| Some(shell_line(image.command.as_ref()?, port)));
+    let (mark, command) = match guess {
         Some(line) if is_stated => (
             "# ",
             format!("command: {}   # as Compose has it", quoted(&line)),
@@ -124,6 +135,17 @@ fn process(service: &Service) -> Vec<String> {
     }
     lines.push(format!("{mark}  {command}"));
     lines
+}
+
+fn image(service: &Service, dockerfiles: &BTreeMap<String, String>) -> Image {
+    let path = dockerfile::dockerfile_of(service);
+    let text = path.and_then(|path| dockerfiles.get(&path));
+    let target = service
+        .build
+        .as_ref()
+        .and_then(|build| build.target.as_deref());
+    text.map(|text| dockerfile::read(text, target))
+        .unwrap_or_default()
 }
 
 fn store_of(service: &Service) -> Option<(&'static str, u16)> {

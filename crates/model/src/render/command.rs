@@ -119,7 +119,22 @@ fn warn_of_port(context: &mut Context<'_>, subject: &Subject<'_>, port: u16) {
     context.warn("port-translated", message, span, help);
 }
 
-/// Writes words as a line for the shell, with `$PORT` for the port.
+/// Writes a command as a line for the shell, with `$PORT` for the port.
+pub(crate) fn shell_line(command: &Command, port: u16) -> String {
+    match command {
+        Command::Exec(words) => format!("exec {}", with_port_variable(words, port)),
+        Command::Shell(line) => {
+            let words = line
+                .split(' ')
+                .map(|word| match translate::before_port(word, port) {
+                    Some(before) => format!("{before}$PORT"),
+                    None => word.to_owned(),
+                });
+            words.collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
 fn with_port_variable(words: &[String], port: u16) -> String {
     let words: Vec<String> = words
         .iter()

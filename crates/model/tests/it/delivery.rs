@@ -1,10 +1,11 @@
 //! The delivery file: what is accepted, what is refused and in which words.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use towpath_compose::source::Source;
-use towpath_model::delivery::{Delivery, Step, scaffold};
+use towpath_model::delivery::{Delivery, Step, dockerfile_of, scaffold, scaffold_with};
 use towpath_model::id::{EnvironmentName, ServiceName};
 use towpath_model::rollout::Strategy;
 use towpath_model::workload::Command;
@@ -295,6 +296,23 @@ fn a_scaffold_is_a_delivery_file_that_fits_its_project() {
     assert_eq!(delivery(&text).map(|_| ()), Ok(()));
     let rendered = compose.render(&text, "dev").unwrap();
     assert_eq!(rendered.draft.services.len(), 4);
+}
+
+#[test]
+fn a_scaffold_takes_the_command_from_the_dockerfile() {
+    let compose = Compose::new(
+        "name: x\nservices:\n  web: { build: { context: web, dockerfile: Own }, ports: ['80:5000'] }\n",
+    );
+    let project = compose.project();
+    let path = dockerfile_of(&project.services["web"]).unwrap();
+    assert_eq!(path, "/app/web/Own");
+    let text = "FROM python\nCMD [\"flask\", \"run\", \"--port=5000\"]\n".to_owned();
+    let text = scaffold_with(&project, &BTreeMap::from([(path, text)]));
+    assert!(
+        text.contains("command: \"exec flask run --port=$PORT\""),
+        "{text}"
+    );
+    assert!(compose.render(&text, "dev").is_ok());
 }
 
 #[test]
