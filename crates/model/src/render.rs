@@ -40,7 +40,7 @@ pub use support::{SUPPORT, Support};
 /// Everything that a rendering is made of.
 #[derive(Debug, Clone)]
 pub struct RenderInputs<'a> {
-    /// The Compose project of the environment, as [`load`] returns it.
+    /// The Compose project of the environment, as [`load()`] returns it.
     pub loaded: &'a Loaded,
     /// The delivery file, or the default when there is none.
     pub delivery: &'a Delivery,
