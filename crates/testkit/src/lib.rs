@@ -1,3 +1,4 @@
 //! Test only: simulated engine and router, virtual clock, contract suite, tidy checks.
 
+pub mod contract;
 pub mod tidy;

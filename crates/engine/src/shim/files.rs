@@ -10,6 +10,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::procfs::random_name;
+
 /// Who runs here; made once by whoever claims the directory.
 pub(crate) const RUN: &str = "run.json";
 /// How it ended.
@@ -50,14 +52,18 @@ pub(crate) fn claim<T: Serialize>(path: &Path, value: &T) -> io::Result<bool> {
 }
 
 fn write_beside<T: Serialize>(path: &Path, value: &T) -> io::Result<std::path::PathBuf> {
-    let temporary = path.with_extension(format!("tmp.{}", std::process::id()));
+    let temporary = path.with_extension(format!("{}.tmp", random_name()?));
     let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .write(true)
         .mode(0o600)
         .open(&temporary)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
+    let written = file.write_all(&serde_json::to_vec(value)?);
+    if let Err(error) = written {
+        // A disk that is full stays as it was.
+        drop(fs::remove_file(&temporary));
+        return Err(error);
+    }
     Ok(temporary)
 }
 

@@ -7,6 +7,8 @@
 )]
 
 mod adoption;
+mod contract;
+mod full;
 mod instances;
 mod logs;
 mod probes;

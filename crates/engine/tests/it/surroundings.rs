@@ -176,3 +176,28 @@ async fn programs_that_signal_their_group_do_not_hit_the_supervisor() {
         .await;
     assert_eq!(world.until_exited(&id).await.code, Some(8));
 }
+
+#[tokio::test]
+async fn a_program_starts_with_no_signal_ignored_or_blocked_and_no_file_but_its_own() {
+    let world = World::new().await;
+    let mut signals = spec("");
+    let words = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"];
+    signals.command = Command::Exec(words.map(str::to_owned).into());
+    let id = world.start_spec(1, signals).await;
+    let tail = world.until_exited(&id).await.log_tail;
+    assert_eq!(tail.len(), 2);
+    for line in tail {
+        let (_, mask) = line.split_once('\t').unwrap();
+        // The C library keeps two signals above the standard ones to itself.
+        assert_eq!(
+            u64::from_str_radix(mask, 16).unwrap() & 0x7fff_ffff,
+            0,
+            "{line}"
+        );
+    }
+    let mut files = spec("");
+    // The last one is the directory that is listed.
+    files.command = Command::Exec(["ls", "/proc/self/fd"].map(str::to_owned).into());
+    let id = world.start_spec(2, files).await;
+    assert_eq!(world.until_exited(&id).await.log_tail, ["0", "1", "2", "3"]);
+}
