@@ -1,1 +1,35 @@
-//! The wire contract: requests, responses, and the typed client.
+//! The wire contract: requests, responses, and the typed client. Not what serves them.
+//!
+//! Every type here is JSON on the wire, and what `--json` prints. Field names are stable: a field is
+//! added, never renamed; readers ignore fields that they do not know.
+
+pub mod client;
+pub mod deployment;
+pub mod environment;
+pub mod event;
+pub mod log;
+pub mod plan;
+pub mod problem;
+pub mod release;
+pub mod secret;
+pub mod server;
+pub mod token;
+pub mod tree;
+
+pub use client::Client;
+pub use deployment::{
+    DeployRequest, Deployment, DeploymentKind, DeploymentState, Failure, Job, JobState, Pause,
+    PauseReason, Progress, RedeployRequest, Requested, RollbackRequest, ServiceProgress, Strategy,
+};
+pub use environment::{
+    Created, Environment, EnvironmentSummary, Health, Hold, HoldRequest, Instance, InstancePhase,
+    Lifecycle, Role, Route, RouteProtocol, ScaleRequest, Service, Share, Traffic,
+};
+pub use event::{BrokenLink, Event, Verification};
+pub use log::LogLine;
+pub use plan::{Change, Plan, PlanRequest, ServicePlan};
+pub use problem::Problem;
+pub use release::Release;
+pub use secret::{Secret, SecretSet};
+pub use server::{EngineInfo, ServerInfo, SourceInfo};
+pub use token::{NewToken, Token, TokenRequest};

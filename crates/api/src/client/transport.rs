@@ -1,0 +1,224 @@
+//! How a request gets to the control plane: one connection for each, over a unix socket or TCP. Not
+//! what is in it.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::io::ReaderStream;
+
+use super::{ACTOR, Error};
+use crate::problem::Problem;
+
+/// How long a connection may take to be opened.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest answer that is read as a whole.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+#[derive(Clone)]
+enum Address {
+    Unix { socket: PathBuf, actor: String },
+    Tcp { address: String, token: String },
+}
+
+/// The way to one control plane.
+#[derive(Clone)]
+pub(super) struct Transport {
+    address: Address,
+}
+
+impl std::fmt::Debug for Transport {
+    /// Writes the address; never the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Transport").field(&self.address()).finish()
+    }
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+impl Transport {
+    pub(super) fn unix(socket: PathBuf, actor: String) -> Self {
+        Self {
+            address: Address::Unix { socket, actor },
+        }
+    }
+
+    pub(super) fn tcp(address: String, token: String) -> Self {
+        Self {
+            address: Address::Tcp { address, token },
+        }
+    }
+
+    pub(super) fn address(&self) -> String {
+        match &self.address {
+            Address::Unix { socket, .. } => socket.display().to_string(),
+            Address::Tcp { address, .. } => address.clone(),
+        }
+    }
+
+    /// Sends a request. Returns its answer when it is a success, the problem when it is not.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Answer, Error> {
+        let request = self.request(method, path, body)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(self.connect().await?))
+            .await
+            .map_err(broken)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            // What goes wrong with the connection is seen by the request on it.
+            drop(connection.await);
+        });
+        let (parts, body) = sender
+            .send_request(request)
+            .await
+            .map_err(broken)?
+            .into_parts();
+        let answer = Answer {
+            body,
+            _connection: tasks,
+        };
+        if parts.status.is_success() {
+            return Ok(answer);
+        }
+        let bytes = answer.collect().await?;
+        let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| Problem {
+            kind: "unknown".to_owned(),
+            status: parts.status.as_u16(),
+            title: parts.status.to_string(),
+            detail: format!("the control plane answered {}", parts.status),
+        });
+        Err(Error::Problem(problem))
+    }
+
+    async fn connect(&self) -> Result<Pin<Box<dyn Io>>, Error> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, async {
+            let io: Pin<Box<dyn Io>> = match &self.address {
+                Address::Unix { socket, .. } => Box::pin(UnixStream::connect(socket).await?),
+                Address::Tcp { address, .. } => Box::pin(TcpStream::connect(address).await?),
+            };
+            Ok(io)
+        });
+        let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+        connected
+            .await
+            .map_err(timed_out)
+            .and_then(std::convert::identity)
+            .map_err(|source| Error::Unreachable {
+                address: self.address(),
+                source,
+            })
+    }
+
+    fn request(&self, method: Method, path: &str, body: Body) -> Result<Request<Frames>, Error> {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(kind) = body.content_type {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        request = match &self.address {
+            Address::Unix { actor, .. } => request
+                .header(header::HOST, "towpath")
+                .header(ACTOR, actor.escape_default().to_string()),
+            Address::Tcp { address, token } => {
+                let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(broken)?;
+                value.set_sensitive(true);
+                request
+                    .header(header::HOST, address)
+                    .header(header::AUTHORIZATION, value)
+            }
+        };
+        request.body(body.frames).map_err(broken)
+    }
+}
+
+pub(super) fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Broken(error.into())
+}
+
+type Frames = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The body of a request.
+pub(super) struct Body {
+    frames: Frames,
+    content_type: Option<&'static str>,
+}
+
+impl Body {
+    pub(super) fn empty() -> Self {
+        Self {
+            frames: Empty::new().map_err(|never| match never {}).boxed_unsync(),
+            content_type: None,
+        }
+    }
+
+    pub(super) fn json(bytes: Bytes) -> Self {
+        Self {
+            content_type: Some("application/json"),
+            ..Self::bytes(bytes)
+        }
+    }
+
+    pub(super) fn bytes(bytes: Bytes) -> Self {
+        Self {
+            frames: Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+            content_type: Some("application/octet-stream"),
+        }
+    }
+
+    pub(super) fn file(file: tokio::fs::File) -> Self {
+        let frames = ReaderStream::with_capacity(file, 64 * 1024).map_ok(Frame::data);
+        Self {
+            frames: StreamBody::new(frames).boxed_unsync(),
+            content_type: Some("application/gzip"),
+        }
+    }
+}
+
+/// The answer to a request. The connection is kept as long as it is read.
+#[derive(Debug)]
+pub(super) struct Answer {
+    body: Incoming,
+    _connection: JoinSet<()>,
+}
+
+impl Answer {
+    /// Reads it whole.
+    pub(super) async fn collect(mut self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = self.next().await? {
+            if bytes.len() + piece.len() > ANSWER_BYTES_MAX {
+                return Err(broken("the answer is too large"));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
+    /// Returns the next piece; `None` at the end. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(data) = frame.map_err(broken)?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
