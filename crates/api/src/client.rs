@@ -40,7 +40,9 @@ pub enum Error {
     #[error("the connection to the control plane broke off")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The answer is not what this client understands.
-    #[error("the control plane at {address} answered what this client does not understand: {reason}")]
+    #[error(
+        "the control plane at {address} answered what this client does not understand: {reason}"
+    )]
     Malformed {
         /// The socket or address.
         address: String,
@@ -171,7 +173,10 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let answer = self.transport.send(Method::GET, path, Body::empty()).await?;
+        let answer = self
+            .transport
+            .send(Method::GET, path, Body::empty())
+            .await?;
         self.read(answer).await
     }
 
@@ -192,7 +197,10 @@ impl Client {
     }
 
     async fn open<T: DeserializeOwned>(&self, path: &str) -> Result<JsonStream<T>, Error> {
-        let answer = self.transport.send(Method::GET, path, Body::empty()).await?;
+        let answer = self
+            .transport
+            .send(Method::GET, path, Body::empty())
+            .await?;
         Ok(JsonStream::new(answer, self.address()))
     }
 

@@ -145,7 +145,8 @@ impl ContentHash {
         for byte in self.0.finalize() {
             write!(text, "{byte:02x}").expect("writing to a string cannot fail");
         }
-        text.parse().expect("64 hexadecimal characters are a digest")
+        text.parse()
+            .expect("64 hexadecimal characters are a digest")
     }
 }
 
@@ -188,7 +189,16 @@ mod tests {
 
     #[test]
     fn paths_that_leave_the_tree_are_refused() {
-        for bad in ["", "/etc/passwd", "a//b", "../a", "a/../b", "./a", "a/", "a\0b"] {
+        for bad in [
+            "",
+            "/etc/passwd",
+            "a//b",
+            "../a",
+            "a/../b",
+            "./a",
+            "a/",
+            "a\0b",
+        ] {
             assert!(TreePath::new(bad).is_err(), "{bad:?}");
         }
         assert!(TreePath::new("a/..b/c").is_ok());

@@ -81,6 +81,11 @@ pub enum Kind {
 }
 
 impl Error {
+    /// Tells whether it failed for want of room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store(towpath_store::Error::Full { .. }))
+    }
+
     /// Returns what kind of failure it is.
     pub fn kind(&self) -> Kind {
         match self {

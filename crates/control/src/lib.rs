@@ -11,8 +11,12 @@ mod platform;
 mod query;
 mod release;
 mod secret;
+mod token;
 
 pub use command::Deploy;
 pub use error::{Error, Kind};
 pub use keeper::Snapshot;
 pub use platform::{Config, Platform, Ports, SocketTest};
+pub use towpath_store::{
+    BadEvent, EventOrder, EventProblem, EventQuery, NewToken, SecretInfo, Token, Verification,
+};

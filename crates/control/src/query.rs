@@ -3,7 +3,7 @@
 use towpath_model::deployment::Deployment;
 use towpath_model::event::Event;
 use towpath_model::id::{AppName, DeploymentNumber, EnvironmentId, ReleaseNumber};
-use towpath_model::port::{Capabilities, LogLines, LogQuery};
+use towpath_model::port::{Capabilities, DataDirectory, LogLines, LogQuery};
 use towpath_model::release::{Release, Rendering};
 use towpath_store::{App, DeploymentRow, EventQuery, Verification};
 
@@ -14,6 +14,11 @@ impl Platform {
     /// Returns what the engine can honour.
     pub fn capabilities(&self) -> Capabilities {
         self.shared.ports.engine.capabilities()
+    }
+
+    /// Returns the directory that everything is kept in.
+    pub fn data(&self) -> &DataDirectory {
+        &self.shared.config.data
     }
 
     /// Returns all apps.

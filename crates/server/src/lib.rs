@@ -1,1 +1,16 @@
-//! HTTP over control.
+//! HTTP over control: endpoints, uploads, event streams, who may connect. Not what is done, which
+//! is control's, and no database or engine.
+//!
+//! [`serve`] is the whole server; [`openapi`] is the document of what it serves.
+
+mod actor;
+mod app;
+mod endpoint;
+mod extract;
+mod listen;
+mod map;
+mod problem;
+mod unpack;
+
+pub use app::{Context, openapi};
+pub use listen::{Config, Error, Listeners, serve};

@@ -35,12 +35,12 @@ impl<T: DeserializeOwned> JsonStream<T> {
         loop {
             while let Some(line) = self.buffer.line() {
                 if let Some(json) = payload(&line) {
-                    return serde_json::from_slice(json)
-                        .map(Some)
-                        .map_err(|error| Error::Malformed {
+                    return serde_json::from_slice(json).map(Some).map_err(|error| {
+                        Error::Malformed {
                             address: self.address.clone(),
                             reason: error.to_string(),
-                        });
+                        }
+                    });
                 }
             }
             match self.answer.next().await? {

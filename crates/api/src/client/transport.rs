@@ -178,7 +178,9 @@ impl Body {
 
     pub(super) fn bytes(bytes: Bytes) -> Self {
         Self {
-            frames: Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+            frames: Full::new(bytes)
+                .map_err(|never| match never {})
+                .boxed_unsync(),
             content_type: Some("application/octet-stream"),
         }
     }

@@ -1,0 +1,13 @@
+//! The endpoints, one file for each family. Each reads the request, asks the platform, and maps the
+//! answer; no rule is here.
+
+pub(crate) mod deployment;
+pub(crate) mod environment;
+pub(crate) mod event;
+pub(crate) mod log;
+pub(crate) mod release;
+pub(crate) mod secret;
+pub(crate) mod server;
+pub(crate) mod source;
+pub(crate) mod stream;
+pub(crate) mod token;

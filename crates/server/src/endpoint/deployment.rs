@@ -1,0 +1,382 @@
+//! Deployments: asked for, shown, followed, stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::Stream;
+use serde::Deserialize;
+use tokio::sync::watch;
+use towpath_api::{
+    DeployRequest, Deployment, Plan, PlanRequest, Problem, Progress, RedeployRequest, Requested,
+    RollbackRequest, Strategy,
+};
+use towpath_control::{Deploy, Snapshot};
+use towpath_model::id::{
+    AppName, DeploymentNumber, Digest, EnvironmentId, EnvironmentName, ReleaseNumber,
+};
+use towpath_model::rollout::Settings;
+
+use super::environment::Of;
+use super::stream;
+use crate::actor::Actor;
+use crate::app::Context;
+use crate::extract::{Body, Filter, Params};
+use crate::map::{deployment as map, rest};
+use crate::problem::Error;
+
+/// How often a deployment is looked at though nothing was heard of its environment.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Says what a deployment would change. Nothing is made.
+#[utoipa::path(post, path = "/v1/environments/{app}/{environment}/plan", tag = "deployments", operation_id = "deployment_plan",
+params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
+request_body = PlanRequest,
+responses(
+    (status = 200, body = Plan),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn plan(
+    State(context): State<Context>,
+    Params((app, name)): Of,
+    Body(request): Body<PlanRequest>,
+) -> Result<Json<Plan>, Error> {
+    let id = EnvironmentId::new(app, name);
+    let plan = context.platform.plan(&id, &request.draft).await?;
+    Ok(Json(rest::plan(&id, &plan)))
+}
+
+/// Makes a release and asks for its deployment.
+#[utoipa::path(post, path = "/v1/environments/{app}/{environment}/deployments", tag = "deployments", operation_id = "deployment_create",
+params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
+request_body = DeployRequest,
+responses(
+    (status = 202, body = Requested),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn deploy(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app, name)): Of,
+    Body(request): Body<DeployRequest>,
+) -> Result<(StatusCode, Json<Requested>), Error> {
+    let id = EnvironmentId::new(app, name);
+    let source = request.source.map(|digest| digest.parse::<Digest>());
+    let source = source
+        .transpose()
+        .map_err(|error| Error::BadRequest(error.to_string()))?;
+    let settings = with_strategy(&request.draft.settings, request.strategy);
+    let deploy = Deploy {
+        source,
+        commit: request.commit,
+        message: request.message,
+        draft: request.draft,
+        settings,
+        actor,
+        automatic: request.automatic,
+    };
+    let (release, number) = context.platform.deploy(&id, deploy).await?;
+    Ok((StatusCode::ACCEPTED, requested(&id, number, release)))
+}
+
+fn with_strategy(settings: &Settings, strategy: Option<Strategy>) -> Option<Settings> {
+    strategy.map(|strategy| Settings {
+        strategy: map::to_strategy(strategy),
+        ..settings.clone()
+    })
+}
+
+fn requested(
+    id: &EnvironmentId,
+    number: DeploymentNumber,
+    release: ReleaseNumber,
+) -> Json<Requested> {
+    Json(Requested {
+        environment: id.to_string(),
+        deployment: number.0,
+        release: release.0,
+    })
+}
+
+/// Asks for the deployment of a release that this environment had before.
+#[utoipa::path(post, path = "/v1/environments/{app}/{environment}/redeployments", tag = "deployments", operation_id = "deployment_again",
+params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
+request_body = RedeployRequest,
+responses(
+    (status = 202, body = Requested),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn redeploy(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app, name)): Of,
+    Body(request): Body<RedeployRequest>,
+) -> Result<(StatusCode, Json<Requested>), Error> {
+    let id = EnvironmentId::new(app, name);
+    let release = ReleaseNumber(request.release);
+    let settings = match request.strategy {
+        None => None,
+        strategy => {
+            let rendering = context.platform.rendering(&id, release).await?;
+            with_strategy(&rendering.settings, strategy)
+        }
+    };
+    let platform = &context.platform;
+    let number = platform.redeploy(&id, release, settings, &actor).await?;
+    Ok((StatusCode::ACCEPTED, requested(&id, number, release)))
+}
+
+/// Asks for an earlier release to come back, whole: its configuration and its secrets too.
+#[utoipa::path(post, path = "/v1/environments/{app}/{environment}/rollbacks", tag = "deployments", operation_id = "deployment_rollback",
+params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
+request_body = RollbackRequest,
+responses(
+    (status = 202, body = Requested),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn rollback(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app, name)): Of,
+    Body(request): Body<RollbackRequest>,
+) -> Result<(StatusCode, Json<Requested>), Error> {
+    let id = EnvironmentId::new(app, name);
+    let release = request.release.map(ReleaseNumber);
+    let number = context.platform.rollback(&id, release, &actor).await?;
+    let found = find(&context, &id, number).await?;
+    let release = ReleaseNumber(found.release);
+    Ok((StatusCode::ACCEPTED, requested(&id, number, release)))
+}
+
+/// Stops the deployment under way and goes back to the stable release.
+#[utoipa::path(post, path = "/v1/environments/{app}/{environment}/abort", tag = "deployments", operation_id = "deployment_abort",
+params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
+responses(
+    (status = 202, body = Deployment),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn abort(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app, name)): Of,
+) -> Result<(StatusCode, Json<Deployment>), Error> {
+    let id = EnvironmentId::new(app, name);
+    let number = context.platform.abort(&id, &actor).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(find(&context, &id, number).await?),
+    ))
+}
+
+/// Keeps the deployment under way where it is.
+#[utoipa::path(post, path = "/v1/environments/{app}/{environment}/pause", tag = "deployments", operation_id = "deployment_pause",
+params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
+responses(
+    (status = 202, body = Deployment),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn pause(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app, name)): Of,
+) -> Result<(StatusCode, Json<Deployment>), Error> {
+    let id = EnvironmentId::new(app, name);
+    let number = context.platform.pause(&id, &actor).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(find(&context, &id, number).await?),
+    ))
+}
+
+/// Lets a paused deployment go on.
+#[utoipa::path(post, path = "/v1/environments/{app}/{environment}/resume", tag = "deployments", operation_id = "deployment_resume",
+params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
+responses(
+    (status = 202, body = Deployment),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn resume(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app, name)): Of,
+) -> Result<(StatusCode, Json<Deployment>), Error> {
+    let id = EnvironmentId::new(app, name);
+    let number = context.platform.resume(&id, &actor).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(find(&context, &id, number).await?),
+    ))
+}
+
+/// How many deployments are wanted.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Latest {
+    #[serde(default = "twenty")]
+    limit: u32,
+}
+
+fn twenty() -> u32 {
+    20
+}
+
+/// Lists the latest deployments of an environment, newest first.
+#[utoipa::path(get, path = "/v1/environments/{app}/{environment}/deployments", tag = "deployments", operation_id = "deployment_list",
+params(
+    ("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment"),
+    ("limit" = Option<u32>, Query, description = "at most so many; 20 when absent"),
+),
+responses(
+    (status = 200, body = [Deployment]),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn list(
+    State(context): State<Context>,
+    Params((app, name)): Of,
+    Filter(latest): Filter<Latest>,
+) -> Result<Json<Vec<Deployment>>, Error> {
+    let id = EnvironmentId::new(app, name);
+    let stored = context.platform.deployments(&id, latest.limit).await?;
+    let snapshot = context.platform.snapshot(&id)?;
+    let environment = &snapshot.environment;
+    // Those in play are newer in the snapshot than in what was read.
+    let in_play = [&environment.waiting, &environment.deployment];
+    let in_play: Vec<_> = in_play.into_iter().flatten().collect();
+    let ended = stored
+        .iter()
+        .filter(|one| in_play.iter().all(|active| active.number != one.number));
+    let limit = usize::try_from(latest.limit).unwrap_or(usize::MAX);
+    let mut found: Vec<Deployment> = in_play
+        .iter()
+        .copied()
+        .chain(ended)
+        .map(|one| map::deployment(&id, one))
+        .collect();
+    found.sort_by_key(|one| std::cmp::Reverse(one.number));
+    found.truncate(limit);
+    Ok(Json(found))
+}
+
+type OfDeployment = Params<(AppName, EnvironmentName, u32)>;
+
+/// Shows one deployment.
+#[utoipa::path(get, path = "/v1/environments/{app}/{environment}/deployments/{number}", tag = "deployments", operation_id = "deployment_show",
+params(
+    ("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment"),
+    ("number" = u32, Path, description = "the deployment"),
+),
+responses(
+    (status = 200, body = Deployment),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn show(
+    State(context): State<Context>,
+    Params((app, name, number)): OfDeployment,
+) -> Result<Json<Deployment>, Error> {
+    let id = EnvironmentId::new(app, name);
+    Ok(Json(find(&context, &id, DeploymentNumber(number)).await?))
+}
+
+async fn find(
+    context: &Context,
+    id: &EnvironmentId,
+    number: DeploymentNumber,
+) -> Result<Deployment, Error> {
+    let snapshot = context.platform.snapshot(id)?;
+    Ok(progress_of(context, &snapshot, number).await?.deployment)
+}
+
+async fn progress_of(
+    context: &Context,
+    snapshot: &Snapshot,
+    number: DeploymentNumber,
+) -> Result<Progress, Error> {
+    if let Some(progress) = map::progress(&snapshot.environment, number) {
+        return Ok(progress);
+    }
+    let id = &snapshot.environment.id;
+    let ended = context.platform.deployment(id, number).await?;
+    Ok(Progress {
+        deployment: map::deployment(id, &ended),
+        services: Vec::new(),
+    })
+}
+
+/// Follows a deployment: server-sent events named `progress`, one now and one for each change, to
+/// its end.
+#[utoipa::path(get, path = "/v1/environments/{app}/{environment}/deployments/{number}/progress", tag = "deployments", operation_id = "deployment_progress",
+params(
+    ("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment"),
+    ("number" = u32, Path, description = "the deployment"),
+),
+responses(
+    (status = 200, body = Progress, content_type = "text/event-stream"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn progress(
+    State(context): State<Context>,
+    Params((app, name, number)): OfDeployment,
+) -> Result<Response, Error> {
+    let id = EnvironmentId::new(app, name);
+    let number = DeploymentNumber(number);
+    let snapshots = context.platform.watch(&id)?;
+    find(&context, &id, number).await?;
+    Ok(stream::events(
+        "progress",
+        Follow::new(context, snapshots, number).stream(),
+    ))
+}
+
+/// A deployment that is followed.
+struct Follow {
+    context: Context,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    number: DeploymentNumber,
+    last: Option<Progress>,
+}
+
+impl Follow {
+    fn new(
+        context: Context,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        number: DeploymentNumber,
+    ) -> Self {
+        Self {
+            context,
+            snapshots,
+            number,
+            last: None,
+        }
+    }
+
+    fn stream(self) -> impl Stream<Item = Progress> + Send + 'static {
+        futures_util::stream::unfold(self, |mut follow| async move {
+            let progress = follow.next().await?;
+            Some((progress, follow))
+        })
+    }
+
+    /// Waits for the next progress that is not the last one again; `None` at the end.
+    async fn next(&mut self) -> Option<Progress> {
+        if self.last.as_ref().is_some_and(|last| last.deployment.ended) {
+            return None;
+        }
+        let stop = self.context.stop.clone();
+        loop {
+            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
+            let progress = progress_of(&self.context, &snapshot, self.number).await;
+            let progress = progress.ok()?;
+            if self.last.as_ref() != Some(&progress) {
+                self.last = Some(progress.clone());
+                return Some(progress);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                changed = self.snapshots.changed() => changed.ok()?,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The one place that maps errors to HTTP statuses and problem details (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use towpath_api::Problem;
+use towpath_api::problem::MEDIA_TYPE;
+use towpath_control::Kind;
+
+use crate::unpack;
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The platform did not do it.
+    #[error(transparent)]
+    Control(#[from] towpath_control::Error),
+    /// An upload was not taken.
+    #[error(transparent)]
+    Upload(#[from] unpack::Error),
+    /// The request cannot be understood.
+    #[error("{0}")]
+    BadRequest(String),
+    /// Nobody knows who asks.
+    #[error("a valid bearer token is needed here; `towpath token create` makes one")]
+    Unauthorized,
+    /// The request is larger than what is taken.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Nothing is served there.
+    #[error("nothing is served at this address")]
+    NoRoute,
+    /// Something is there, but not for this method.
+    #[error("this address does not take this method")]
+    NoMethod,
+    /// Something that was named is not there.
+    #[error("there is no {0}")]
+    NotFound(String),
+}
+
+/// A kind of problem: status, the word for programs, the words for people.
+type Sort = (StatusCode, &'static str, &'static str);
+
+const BAD_REQUEST: Sort = (StatusCode::BAD_REQUEST, "bad-request", "Bad request");
+const INVALID: Sort = (
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "invalid",
+    "It cannot be done with this input",
+);
+const NOT_FOUND: Sort = (StatusCode::NOT_FOUND, "not-found", "Not found");
+const REFUSED: Sort = (
+    StatusCode::CONFLICT,
+    "refused",
+    "Not possible as things are",
+);
+const UNAVAILABLE: Sort = (
+    StatusCode::SERVICE_UNAVAILABLE,
+    "unavailable",
+    "Not possible at the moment",
+);
+const FULL: Sort = (StatusCode::INSUFFICIENT_STORAGE, "full", "No room left");
+const INTERNAL: Sort = (
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "internal",
+    "Internal error",
+);
+
+impl Error {
+    fn sort(&self) -> Sort {
+        match self {
+            Self::Control(error) => of_control(error),
+            Self::Upload(error) if error.is_full() => FULL,
+            Self::Upload(unpack::Error::TooLarge(_)) | Self::TooLarge(_) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large")
+            }
+            Self::Upload(unpack::Error::Files { .. }) => INTERNAL,
+            Self::Upload(_) => INVALID,
+            Self::BadRequest(_) => BAD_REQUEST,
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed"),
+            Self::NoRoute | Self::NotFound(_) => NOT_FOUND,
+            Self::NoMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "bad-request",
+                "Method not allowed",
+            ),
+        }
+    }
+
+    /// Returns the problem details.
+    pub(crate) fn problem(&self) -> Problem {
+        let (status, kind, title) = self.sort();
+        Problem {
+            kind: kind.to_owned(),
+            status: status.as_u16(),
+            title: title.to_owned(),
+            detail: chain(self),
+        }
+    }
+}
+
+fn of_control(error: &towpath_control::Error) -> Sort {
+    use towpath_control::Error as Control;
+    match error {
+        Control::MissingSecrets(_)
+        | Control::PortOfEnvironment { .. }
+        | Control::PortInUse(_)
+        | Control::NoSource(_) => INVALID,
+        other if other.is_full() => FULL,
+        other => match other.kind() {
+            Kind::NotFound => NOT_FOUND,
+            Kind::Refused => REFUSED,
+            Kind::Unavailable => UNAVAILABLE,
+            Kind::Internal => INTERNAL,
+        },
+    }
+}
+
+/// Joins an error and its causes to one sentence, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        let status =
+            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_server_error() {
+            tracing::error!(
+                status = problem.status,
+                error = problem.detail,
+                "a request failed"
+            );
+        }
+        let body = serde_json::to_vec(&problem).expect("a problem has only plain fields");
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_model::command::Refusal;
+    use towpath_model::port::PortError;
+
+    use super::*;
+
+    fn status(error: towpath_control::Error) -> u16 {
+        Error::from(error).problem().status
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_status() {
+        let id = "shop/dev".parse().unwrap();
+        assert_eq!(status(towpath_control::Error::NoEnvironment(id)), 404);
+        assert_eq!(status(Refusal::NoDeployment.into()), 409);
+        let address = "0.0.0.0:80".parse().unwrap();
+        assert_eq!(status(towpath_control::Error::PortInUse(address)), 422);
+        assert_eq!(status(towpath_control::Error::Stopping), 503);
+        assert_eq!(Error::Unauthorized.problem().status, 401);
+        assert_eq!(Error::BadRequest(String::new()).problem().status, 400);
+    }
+
+    #[test]
+    fn the_detail_names_the_cause_once() {
+        let failed = PortError::Failed {
+            attempted: "start x".to_owned(),
+            reason: "no such program".to_owned(),
+        };
+        let problem = Error::from(towpath_control::Error::from(failed)).problem();
+        assert_eq!(
+            problem.detail,
+            "the engine or router failed: start x: no such program"
+        );
+        let refused = Error::from(towpath_control::Error::from(Refusal::NoDeployment)).problem();
+        assert_eq!(refused.detail, "no deployment is under way");
+    }
+}
