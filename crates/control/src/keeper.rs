@@ -28,7 +28,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The least time between two looks, so that a chatty port cannot keep a core busy.
-const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+const BREATH: Duration = Duration::from_millis(2);
 
 /// Commands that wait for their turn; more senders wait themselves.
 const QUEUE: usize = 64;
@@ -156,6 +156,8 @@ impl Task {
                 Ok(()) = reports.changed(), if !failed => {}
                 () = tokio::time::sleep(wait) => {}
             }
+            // Ports that are always ready would else keep every other task from its turn.
+            tokio::time::sleep(BREATH).await;
         }
     }
 
@@ -198,7 +200,7 @@ impl Task {
         if !next.finished.is_empty() {
             self.shared.prune(&self.environment).await;
         }
-        Ok(wait.max(SHORTEST_WAIT))
+        Ok(wait)
     }
 
     async fn act(&self, action: &Action) -> Result<(), Error> {

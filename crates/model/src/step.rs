@@ -198,8 +198,12 @@ fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> 
             instance::Phase::Pending { .. } if state.is_none() => {
                 actions.extend(start(environment, one).map(Action::Start));
             }
+            // One that the engine stops already is not told again.
             instance::Phase::Stopping { .. }
-                if !matches!(state, None | Some(InstanceState::Exited(_))) =>
+                if matches!(
+                    state,
+                    Some(InstanceState::Starting | InstanceState::Running { .. })
+                ) =>
             {
                 actions.push(Action::Stop {
                     stop: stop(environment, one),
@@ -283,14 +287,13 @@ fn left_overs(environment: &Environment, observation: &Observation) -> Vec<Actio
     };
     let unknown = observation.instances.iter().filter(|one| !known(&one.id));
     unknown
-        .map(|one| match one.state {
-            InstanceState::Exited(_) => Action::Remove(one.id.clone()),
-            InstanceState::Starting | InstanceState::Running { .. } | InstanceState::Stopping => {
-                Action::Stop {
-                    id: one.id.clone(),
-                    stop: default_stop(),
-                }
-            }
+        .filter_map(|one| match one.state {
+            InstanceState::Exited(_) => Some(Action::Remove(one.id.clone())),
+            InstanceState::Starting | InstanceState::Running { .. } => Some(Action::Stop {
+                id: one.id.clone(),
+                stop: default_stop(),
+            }),
+            InstanceState::Stopping => None,
         })
         .collect()
 }

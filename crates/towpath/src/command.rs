@@ -1,0 +1,102 @@
+//! The commands, one file each. Not the arguments, which [`crate::arguments`] has.
+
+mod check;
+mod completions;
+mod config;
+mod connect;
+mod deploy;
+mod environment;
+mod git;
+mod init;
+mod man;
+mod progress;
+mod project;
+mod rollout;
+mod source;
+mod status;
+mod table;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::{Arguments, Command, Data};
+use crate::demo;
+use crate::role::{router, serve};
+use crate::settings::Settings;
+
+/// Runs a command to its end.
+pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<ExitCode> {
+    match arguments.command {
+        Command::Demo(demo) => {
+            demo::run(demo::Options {
+                json: demo.json,
+                keep: demo.keep,
+            })
+            .await
+        }
+        Command::Init(init) => init::run(&init, &settings),
+        Command::Check(check) => check::run(&check, &settings),
+        Command::Config(config) => config::run(&config, &settings),
+        Command::Schema => print(&format!("{:#}\n", towpath_model::delivery::schema())),
+        Command::Up(up) => deploy::up(&up, &settings).await,
+        Command::Deploy(deploy) => deploy::deploy(&deploy, &settings).await,
+        Command::Rollback(rollback) => rollout::rollback(&rollback, &settings).await,
+        Command::Abort(on) => rollout::run(rollout::Verb::Abort, &on, &settings).await,
+        Command::Pause(on) => rollout::run(rollout::Verb::Pause, &on, &settings).await,
+        Command::Resume(on) => rollout::run(rollout::Verb::Resume, &on, &settings).await,
+        Command::Status(on) => status::status(&on, &settings).await,
+        Command::Deployments(deployments) => status::deployments(&deployments, &settings).await,
+        Command::Scale(scale) => environment::scale(&scale, &settings).await,
+        Command::Down(on) => environment::down(&on, &settings).await,
+        Command::Env(env) => environment::run(&env, &settings).await,
+        Command::Serve(serve) => {
+            let data = prepare(&serve.data, &settings)?;
+            serve::run(&data, serve.listen, &settings).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Router(data) => {
+            let data = prepare(&data, &settings)?;
+            let shutdown = CancellationToken::new();
+            let stop = shutdown.clone();
+            tokio::select! {
+                routed = router::run(&data, shutdown) => routed?,
+                stopped = serve::stop_signal() => {
+                    stopped?;
+                    stop.cancel();
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions(completions) => completions::run(&completions),
+        Command::Man(man) => man::run(&man),
+    }
+}
+
+/// Makes the data directory of a role, and its log.
+fn prepare(data: &Data, settings: &Settings) -> Result<PathBuf> {
+    let data = data.data.clone().unwrap_or_else(|| settings.home.clone());
+    std::fs::create_dir_all(&data)
+        .with_context(|| format!("cannot make the data directory {}", data.display()))?;
+    let filter = settings.log.as_deref().unwrap_or("info");
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    data.canonicalize()
+        .with_context(|| format!("cannot find {}", data.display()))
+}
+
+/// Prints to standard output. A reader that went away is no error.
+pub(crate) fn print(text: &str) -> Result<ExitCode> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot print")
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

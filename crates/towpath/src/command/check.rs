@@ -1,0 +1,88 @@
+//! `towpath check`: says whether the Compose files and the delivery file can be deployed, for every
+//! environment. Nothing is asked of a control plane.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use towpath_compose::{Diagnostic, Diagnostics, Severity};
+use towpath_model::id::EnvironmentName;
+
+use super::print;
+use super::project::{App, delivery, warn};
+use crate::arguments::Check;
+use crate::exit;
+use crate::settings::Settings;
+
+/// Checks every environment, or the one that is named.
+pub(crate) fn run(check: &Check, settings: &Settings) -> Result<ExitCode> {
+    let outcome = findings(check, settings);
+    if check.json {
+        return report_json(outcome);
+    }
+    for (environment, warnings) in outcome? {
+        warn(&warnings);
+        print(&format!("{environment}: good\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the warnings of each environment.
+fn findings(check: &Check, settings: &Settings) -> Result<Vec<(EnvironmentName, Vec<Diagnostic>)>> {
+    let names = match &check.env {
+        Some(name) => vec![name.clone()],
+        None => {
+            let here = std::env::current_dir()?;
+            let names = delivery(&here)?.file.environment_names();
+            names.iter().map(ToString::to_string).collect()
+        }
+    };
+    let mut findings = Vec::new();
+    for name in names {
+        let app = App::open(&check.files, Some(&name), settings)?;
+        let mut warnings = app.loaded.warnings.clone();
+        warnings.extend(app.render(None)?.warnings);
+        findings.push((app.id.name, warnings));
+    }
+    Ok(findings)
+}
+
+fn report_json(outcome: Result<Vec<(EnvironmentName, Vec<Diagnostic>)>>) -> Result<ExitCode> {
+    let (good, found) = match outcome {
+        Ok(findings) => (
+            true,
+            findings.into_iter().flat_map(|(_, found)| found).collect(),
+        ),
+        Err(error) => match error.downcast::<Diagnostics>() {
+            Ok(diagnostics) => (false, diagnostics.into_vec()),
+            Err(error) => return Err(error),
+        },
+    };
+    let found: Vec<Value> = found.iter().map(finding).collect();
+    print(&format!(
+        "{:#}\n",
+        json!({ "good": good, "findings": found })
+    ))?;
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::Failure::Input.code())
+    })
+}
+
+fn finding(diagnostic: &Diagnostic) -> Value {
+    let span = diagnostic.span.as_ref();
+    let file = span.map(|span| span.path().display().to_string());
+    json!({
+        "severity": match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "code": diagnostic.code,
+        "message": diagnostic.message,
+        "file": file.or_else(|| diagnostic.file.as_ref().map(|file| file.display().to_string())),
+        "line": span.map(|span| span.start.line),
+        "column": span.map(|span| span.start.column),
+        "help": diagnostic.help,
+    })
+}

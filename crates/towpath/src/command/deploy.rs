@@ -1,0 +1,191 @@
+//! `towpath up` and `towpath deploy`: make a release of this directory, or take an earlier one, and
+//! bring it out.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use towpath_api::client::Client;
+use towpath_api::{DeployRequest, RedeployRequest, Requested};
+use towpath_model::id::EnvironmentId;
+use towpath_model::render::{Draft, SecretSource};
+
+use super::project::{App, warn};
+use super::source::SourceTree;
+use super::{connect, git, print, progress};
+use crate::arguments::{Deploy, Files, Rollout, Up, Wait};
+use crate::exit::{Failed, Failure};
+use crate::settings::Settings;
+
+/// Runs this directory's app here: a control plane is started when none runs, the environment is
+/// made when it is not there.
+pub(crate) async fn up(arguments: &Up, settings: &Settings) -> Result<ExitCode> {
+    let app = App::open(&arguments.files, arguments.env.as_deref(), settings)?;
+    let release = Release::of_directory(&app)?;
+    let client = connect::client_or_start(settings).await?;
+    client.create_environment(&app.id).await?;
+    let requested = release
+        .deploy(&client, &app, &arguments.rollout, settings)
+        .await?;
+    let code = finish(&client, &app.id, &requested, &arguments.rollout).await?;
+    if code == ExitCode::SUCCESS && !arguments.rollout.json {
+        print_urls(&client, &app.id).await?;
+    }
+    Ok(code)
+}
+
+/// Brings a release to an environment that is there.
+pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<ExitCode> {
+    if let Some(release) = arguments.release {
+        let id = connect::target(&arguments.target, settings)?;
+        let client = connect::client(settings);
+        let request = RedeployRequest {
+            release,
+            strategy: arguments.rollout.strategy(),
+        };
+        let requested = client.redeploy(&id, &request).await?;
+        return finish(&client, &id, &requested, &arguments.rollout).await;
+    }
+    let checkout = arguments
+        .commit
+        .as_deref()
+        .map(git::check_out)
+        .transpose()?;
+    let files = checkout.as_ref().map_or_else(
+        || arguments.files.clone(),
+        |checkout| Files {
+            project_directory: Some(checkout.path().to_owned()),
+            ..arguments.files.clone()
+        },
+    );
+    let app = App::open(&files, Some(&arguments.target.environment), settings)?;
+    let mut release = Release::of_directory(&app)?;
+    if let Some(checkout) = &checkout {
+        release.commit = Some(checkout.commit().to_owned());
+    }
+    let client = connect::client(settings);
+    let requested = release
+        .deploy(&client, &app, &arguments.rollout, settings)
+        .await?;
+    finish(&client, &app.id, &requested, &arguments.rollout).await
+}
+
+async fn finish(
+    client: &Client,
+    id: &EnvironmentId,
+    requested: &Requested,
+    rollout: &Rollout,
+) -> Result<ExitCode> {
+    if rollout.wait == Wait::None {
+        return if rollout.json {
+            print(&format!("{}\n", serde_json::to_string(requested)?))
+        } else {
+            print(&format!(
+                "deployment {} of release {}\n",
+                requested.deployment, requested.release
+            ))
+        };
+    }
+    progress::watch(client, id, requested.deployment, rollout.wait, rollout.json).await
+}
+
+/// A release in the making: what it renders to, and the tree it is made from.
+pub(crate) struct Release {
+    pub(crate) draft: Draft,
+    tree: Option<SourceTree>,
+    commit: Option<String>,
+}
+
+impl Release {
+    /// Makes a release of an app's directory. The tree is walked only when a service needs it.
+    pub(crate) fn of_directory(app: &App) -> Result<Self> {
+        let tree = SourceTree::walk(app.directory())?;
+        let rendered = app.render(Some(tree.digest.clone()))?;
+        warn(&app.loaded.warnings);
+        warn(&rendered.warnings);
+        let needed = rendered
+            .draft
+            .services
+            .values()
+            .any(|service| service.spec.source.is_some());
+        Ok(Self {
+            draft: rendered.draft,
+            tree: needed.then_some(tree),
+            commit: git::clean_head(app.directory()),
+        })
+    }
+
+    async fn deploy(
+        self,
+        client: &Client,
+        app: &App,
+        rollout: &Rollout,
+        settings: &Settings,
+    ) -> Result<Requested> {
+        set_missing_secrets(client, &app.id, &self.draft, settings).await?;
+        if let Some(tree) = &self.tree
+            && !client.has_source(&tree.digest).await?
+        {
+            let archive = tokio::fs::File::from_std(tree.archive()?);
+            client.put_source(&tree.digest, archive).await?;
+        }
+        let request = DeployRequest {
+            draft: self.draft,
+            source: self.tree.map(|tree| tree.digest.to_string()),
+            commit: self.commit,
+            message: rollout.message.clone(),
+            strategy: rollout.strategy(),
+            automatic: false,
+        };
+        Ok(client.deploy(&app.id, &request).await?)
+    }
+}
+
+/// Sets the secrets whose values Compose names a file or a variable for, and which were never set.
+/// Those that were set stay: the environment's value wins over the laptop's.
+async fn set_missing_secrets(
+    client: &Client,
+    id: &EnvironmentId,
+    draft: &Draft,
+    settings: &Settings,
+) -> Result<()> {
+    if draft.secret_sources.is_empty() {
+        return Ok(());
+    }
+    let known = client.secrets(id).await?;
+    for (name, source) in &draft.secret_sources {
+        if known.iter().any(|secret| secret.name == name.as_str()) {
+            continue;
+        }
+        let value = match source {
+            SecretSource::File(path) => std::fs::read(Path::new(path)).with_context(|| {
+                format!("cannot read {path}, where Compose says the value of secret `{name}` is")
+            }),
+            SecretSource::Variable(variable) => settings
+                .variables
+                .get(variable)
+                .map(|value| value.clone().into_bytes())
+                .with_context(|| {
+                    format!("variable {variable}, the value of secret `{name}`, is not set")
+                }),
+        };
+        let value = value.map_err(|error| {
+            Failed::new(Failure::Input, format!("{error:#}"))
+                .hint(format!("or set it: towpath secret set {id} {name} < file"))
+        })?;
+        client
+            .set_secret(id, name.as_str(), Bytes::from(value))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn print_urls(client: &Client, id: &EnvironmentId) -> Result<()> {
+    for route in client.environment(id).await?.routes {
+        if !route.internal {
+            print(&format!("  {:<12} {}\n", route.service, route.url))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! The app of a directory: its delivery file, its Compose project, and what they render to. The
+//! base of every command that takes one. Not what is done with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use towpath_compose::{Diagnostic, Diagnostics, LoadOptions, Loaded, RealFiles, Source, Style};
+use towpath_model::delivery::{Delivery, EnvironmentSettings, FILE_NAME};
+use towpath_model::id::{AppName, Digest, EnvironmentId, EnvironmentName};
+use towpath_model::render::{RenderInputs, Rendered, render, wanted_files};
+
+use crate::arguments::Files;
+use crate::exit::{Failed, Failure};
+use crate::settings::Settings;
+
+/// The app of a directory, as one environment has it.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The delivery file.
+    pub(crate) delivery: Delivery,
+    /// The Compose project.
+    pub(crate) loaded: Loaded,
+    /// The environment.
+    pub(crate) id: EnvironmentId,
+}
+
+impl App {
+    /// Opens the app of the working directory for an environment; the only one, or `dev`, when none
+    /// is named.
+    pub(crate) fn open(
+        files: &Files,
+        environment: Option<&str>,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let directory = working_directory(files)?;
+        let delivery = delivery(&directory)?;
+        let name = choose(&delivery, environment)?;
+        let chosen = delivery.file.environment(&name);
+        let chosen = chosen.ok_or_else(|| unknown(&delivery, &name))?;
+        let loaded = load(files, Some(&chosen), settings)?;
+        let app = match &delivery.file.app {
+            Some(app) => app.clone(),
+            None => AppName::new(app_name(&loaded.project.name))?,
+        };
+        Ok(Self {
+            delivery,
+            loaded,
+            id: EnvironmentId::new(app, name),
+        })
+    }
+
+    /// Returns the directory of the source tree.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.loaded.directory
+    }
+
+    /// Renders the app. The digest of the source tree is needed only by those services that are
+    /// built from it.
+    pub(crate) fn render(&self, source: Option<Digest>) -> Result<Rendered> {
+        let mut files = BTreeMap::new();
+        for path in wanted_files(&self.loaded.project) {
+            let content = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read the config file {path}"))
+                .map_err(|error| Failed::new(Failure::Input, format!("{error:#}")))?;
+            files.insert(path, content);
+        }
+        let rendered = render(&RenderInputs {
+            loaded: &self.loaded,
+            delivery: &self.delivery,
+            environment: &self.id.name,
+            source,
+            files: &files,
+        })?;
+        Ok(rendered)
+    }
+}
+
+/// Returns the name of the app of the working directory.
+pub(crate) fn app_of_directory(settings: &Settings) -> Result<AppName> {
+    let here = std::env::current_dir().context("cannot find the working directory")?;
+    if let Some(app) = delivery(&here)?.file.app {
+        return Ok(app);
+    }
+    let loaded = load(&Files::default(), None, settings)?;
+    Ok(AppName::new(app_name(&loaded.project.name))?)
+}
+
+/// Returns the directory that the delivery file is looked for in: that of the first Compose file
+/// that is named, else the working directory.
+fn working_directory(files: &Files) -> Result<PathBuf> {
+    let here = std::env::current_dir().context("cannot find the working directory")?;
+    let named = files.project_directory.clone().or_else(|| {
+        let first = files.files.first()?;
+        first.parent().map(Path::to_owned)
+    });
+    Ok(named.map_or_else(|| here.clone(), |named| here.join(named)))
+}
+
+/// Reads the delivery file of a directory; the default one when there is none.
+pub(crate) fn delivery(directory: &Path) -> Result<Delivery> {
+    let path = directory.join(FILE_NAME);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Delivery::default());
+        }
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", path.display());
+            return Err(Failed::new(Failure::Input, message).into());
+        }
+    };
+    Ok(Delivery::parse(&Source::new(FILE_NAME, text))?)
+}
+
+fn choose(delivery: &Delivery, wanted: Option<&str>) -> Result<EnvironmentName> {
+    if let Some(wanted) = wanted {
+        let name = EnvironmentName::new(wanted);
+        return name.map_err(|error| Failed::new(Failure::Input, error.to_string()).into());
+    }
+    let names = delivery.file.environment_names();
+    let only = names
+        .iter()
+        .find(|name| names.len() == 1 || name.as_str() == "dev");
+    only.cloned().ok_or_else(|| {
+        let names: Vec<&str> = names.iter().map(EnvironmentName::as_str).collect();
+        Failed::new(Failure::Input, "which environment?")
+            .hint(format!("name one of {} with --env", names.join(", ")))
+            .into()
+    })
+}
+
+fn unknown(delivery: &Delivery, name: &EnvironmentName) -> Diagnostics {
+    let names = delivery.file.environment_names();
+    let names: Vec<&str> = names.iter().map(EnvironmentName::as_str).collect();
+    Diagnostic::error(
+        "unknown-environment",
+        format!("there is no environment `{name}`"),
+    )
+    .at_maybe(delivery.span(&["environments"]))
+    .help(format!("{FILE_NAME} has: {}", names.join(", ")))
+    .into()
+}
+
+/// Makes an app's name of a project's name, which may have underscores.
+fn app_name(project: &str) -> String {
+    project.replace('_', "-").trim_matches('-').to_owned()
+}
+
+/// Loads the Compose project that the arguments, and the environment, name.
+pub(crate) fn load(
+    files: &Files,
+    environment: Option<&EnvironmentSettings>,
+    settings: &Settings,
+) -> Result<Loaded> {
+    Ok(towpath_compose::load(
+        &options(files, environment, settings)?,
+        &RealFiles,
+    )?)
+}
+
+/// Returns what the compose crate is asked for. What is typed wins over what the delivery file
+/// says of the environment.
+pub(crate) fn options(
+    files: &Files,
+    environment: Option<&EnvironmentSettings>,
+    settings: &Settings,
+) -> Result<LoadOptions> {
+    let none = EnvironmentSettings::default();
+    let environment = environment.unwrap_or(&none);
+    let paths = |texts: &[String]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
+    let first = |typed: &[PathBuf], written: &[String]| {
+        if typed.is_empty() {
+            paths(written)
+        } else {
+            typed.to_vec()
+        }
+    };
+    let mut variables = settings.variables.clone();
+    variables.extend(environment.variables.clone());
+    let profiles = if files.profile.is_empty() {
+        &environment.profiles
+    } else {
+        &files.profile
+    };
+    Ok(LoadOptions {
+        files: first(&files.files, &environment.compose),
+        project_directory: files.project_directory.clone(),
+        working_directory: std::env::current_dir().context("cannot find the working directory")?,
+        env_files: first(&files.env_file, &environment.env_files),
+        environment: variables,
+        profiles: profiles.clone(),
+        project_name: files.project_name.clone(),
+        ..LoadOptions::default()
+    })
+}
+
+/// Says what is unwise, on standard error.
+pub(crate) fn warn(warnings: &[Diagnostic]) {
+    use std::io::{IsTerminal as _, Write as _};
+    let style = if std::io::stderr().is_terminal() {
+        Style::Coloured
+    } else {
+        Style::Plain
+    };
+    for warning in warnings {
+        // Nobody is left to be warned when standard error is closed.
+        drop(write!(std::io::stderr(), "{}", warning.render(style)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_projects_name_becomes_a_name_that_dns_allows() {
+        assert_eq!(app_name("my_shop"), "my-shop");
+        assert_eq!(app_name("_shop_"), "shop");
+    }
+
+    #[test]
+    fn without_a_word_the_only_environment_is_meant() {
+        let text = "environments: { staging: {} }\n";
+        let delivery = Delivery::parse(&Source::new(FILE_NAME, text)).unwrap();
+        assert_eq!(choose(&delivery, None).unwrap().as_str(), "staging");
+        let text = "environments: { staging: {}, production: {} }\n";
+        let delivery = Delivery::parse(&Source::new(FILE_NAME, text)).unwrap();
+        assert!(choose(&delivery, None).is_err());
+    }
+}

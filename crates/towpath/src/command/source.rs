@@ -1,0 +1,150 @@
+//! The source tree of an app: what of a directory belongs to a release, its digest, its archive.
+//! Not how it is unpacked, which is the server's.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ignore::WalkBuilder;
+use towpath_api::tree::{ContentHash, EntryKind, Tree, TreePath};
+use towpath_model::id::Digest;
+
+/// A file that says what is not part of a release, as `.gitignore` does.
+const IGNORE_FILES: [&str; 2] = [".dockerignore", ".towpathignore"];
+
+/// A source tree that was walked: what is in it, and its digest.
+#[derive(Debug)]
+pub(crate) struct SourceTree {
+    root: PathBuf,
+    entries: Vec<(TreePath, EntryKind)>,
+    /// The digest of the tree.
+    pub(crate) digest: Digest,
+}
+
+impl SourceTree {
+    /// Walks a directory. What `.gitignore`, `.dockerignore` or `.towpathignore` name is left out,
+    /// and `.git` always.
+    pub(crate) fn walk(root: &Path) -> Result<Self> {
+        let mut builder = WalkBuilder::new(root);
+        builder
+            .hidden(false)
+            .git_global(false)
+            .require_git(false)
+            .follow_links(false);
+        for name in IGNORE_FILES {
+            builder.add_custom_ignore_filename(name);
+        }
+        builder.filter_entry(|entry| entry.file_name() != ".git");
+        let mut tree = Tree::default();
+        let mut entries = Vec::new();
+        for entry in builder.build() {
+            let entry = entry.with_context(|| format!("cannot walk {}", root.display()))?;
+            let Some((path, kind)) = classify(root, &entry)? else {
+                continue;
+            };
+            let content = content(entry.path(), kind)?;
+            tree.insert(path.clone(), kind, content);
+            entries.push((path, kind));
+        }
+        entries.sort();
+        Ok(Self {
+            root: root.to_owned(),
+            entries,
+            digest: tree.digest(),
+        })
+    }
+
+    /// Writes the tree as a gzip-compressed tar archive to a file that nobody else sees.
+    pub(crate) fn archive(&self) -> Result<File> {
+        let file = tempfile::tempfile().context("cannot make a temporary file")?;
+        let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
+        archive.follow_symlinks(false);
+        for (path, _) in &self.entries {
+            archive
+                .append_path_with_name(self.root.join(path.as_str()), path.as_str())
+                .with_context(|| format!("cannot read {path}"))?;
+        }
+        let mut file = archive.into_inner()?.finish()?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(file)
+    }
+}
+
+fn classify(root: &Path, entry: &ignore::DirEntry) -> Result<Option<(TreePath, EntryKind)>> {
+    let Some(kind) = entry.file_type() else {
+        return Ok(None);
+    };
+    let kind = if kind.is_symlink() {
+        EntryKind::Symlink
+    } else if kind.is_file() {
+        let mode = entry.metadata()?.permissions().mode();
+        if mode & 0o111 == 0 {
+            EntryKind::File
+        } else {
+            EntryKind::Executable
+        }
+    } else {
+        return Ok(None);
+    };
+    let relative = entry
+        .path()
+        .strip_prefix(root)
+        .context("a walk that left its root")?;
+    let Some(text) = relative.to_str() else {
+        bail!(
+            "{} has a name that is not UTF-8: rename it, or name it in .towpathignore",
+            entry.path().display()
+        );
+    };
+    Ok(Some((TreePath::new(text)?, kind)))
+}
+
+fn content(path: &Path, kind: EntryKind) -> Result<Digest> {
+    let cannot = || format!("cannot read {}", path.display());
+    if kind == EntryKind::Symlink {
+        let target = std::fs::read_link(path).with_context(cannot)?;
+        return Ok(Digest::of(target.as_os_str().as_encoded_bytes()));
+    }
+    let mut file = File::open(path).with_context(cannot)?;
+    let mut hash = ContentHash::default();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = file.read(&mut buffer).with_context(cannot)?;
+        if length == 0 {
+            return Ok(hash.finish());
+        }
+        hash.update(buffer.get(..length).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_not_part_of_the_tree() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("src/main.py", "print()");
+        write(".gitignore", "node_modules/\n");
+        write("node_modules/left-pad.js", "x");
+        write(".git/HEAD", "ref");
+        write(".env", "A=1");
+        let tree = SourceTree::walk(directory.path()).unwrap();
+        let names: Vec<_> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(names, [".env", ".gitignore", "src/main.py"]);
+        let before = tree.digest.clone();
+        write("node_modules/right-pad.js", "y");
+        assert_eq!(SourceTree::walk(directory.path()).unwrap().digest, before);
+        write("src/main.py", "print(1)");
+        assert_ne!(SourceTree::walk(directory.path()).unwrap().digest, before);
+    }
+}

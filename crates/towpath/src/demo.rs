@@ -1,0 +1,53 @@
+//! `towpath demo`: the whole story of an app on this machine, told as it happens, with what it
+//! measured. It drives the same program that users type, from the outside. Not a test: it shows,
+//! and ends with a table.
+
+mod act;
+mod command_line;
+mod process;
+mod report;
+mod stage;
+mod story;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use report::Report;
+use stage::Stage;
+
+/// What the demo was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Print the outcome as JSON, and nothing of the story.
+    pub(crate) json: bool,
+    /// Leave the directory behind, with everything stopped.
+    pub(crate) keep: bool,
+}
+
+/// Tells the story. The exit code is 1 when an act ended otherwise than it should.
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    let teller = report::Teller::new(options.json);
+    let stage = Stage::set(options.keep).context("cannot set the stage of the demo")?;
+    teller.title("Towpath demo: a raffle app from its first release to its last rollback");
+    teller.line(&format!(
+        "everything is in {} and goes when it ends",
+        stage.directory().display()
+    ));
+    let told = tokio::select! {
+        told = story::tell(&stage, &teller) => told,
+        interrupted = tokio::signal::ctrl_c() => match interrupted {
+            Ok(()) => Err(anyhow::anyhow!("interrupted")),
+            Err(error) => Err(error).context("cannot listen for Ctrl-C"),
+        },
+    };
+    let left = stage.clear_away().await;
+    let mut report: Report = told?;
+    report.left_behind = left?;
+    teller.report(&report)?;
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

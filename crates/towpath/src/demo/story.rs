@@ -1,0 +1,484 @@
+//! The story: what happens in each act, and what should come of it. Not how it is measured or told.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::process::Child;
+use tokio::time::Instant;
+use towpath_load::{Counts, Handle, LoadPlan, Stream};
+
+use super::act::{Act, Outcome};
+use super::command_line::{Answer, CommandLine};
+use super::report::{Measure, Report, Teller};
+use super::stage::{START_MS, Stage, Version};
+
+/// The longest that anything that is waited for takes.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The story as far as it is told.
+struct Telling<'a> {
+    stage: &'a Stage,
+    teller: &'a Teller,
+    load: Handle,
+    control_plane: Child,
+    report: Report,
+}
+
+/// Tells the whole story.
+pub(crate) async fn tell(stage: &Stage, teller: &Teller) -> Result<Report> {
+    let mut control_plane = stage.command_line().serve()?;
+    await_control_plane(stage.command_line(), &mut control_plane).await?;
+    let mut report = Report::default();
+    first_releases(stage, teller, &mut report).await?;
+    let load = start_load(stage)?;
+    teller.line("from here on production has constant load: plain, keep-alive, slow, WebSocket");
+    let mut telling = Telling {
+        stage,
+        teller,
+        load,
+        control_plane,
+        report,
+    };
+    telling.good_releases().await?;
+    telling.bad_releases().await?;
+    telling.rollback().await?;
+    telling.scale().await?;
+    telling.kill_control_plane().await?;
+    telling.kill_instance().await?;
+    telling.measure_memory().await?;
+    let Telling { load, report, .. } = telling;
+    drop(load.stop().await);
+    Ok(report)
+}
+
+async fn await_control_plane(command_line: &CommandLine, child: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        if command_line.run(&["env", "ls"]).await?.code == 0 {
+            return Ok(());
+        }
+        if let Some(status) = child.try_wait().context("cannot watch the control plane")? {
+            anyhow::bail!("the control plane ended at its start: {status}");
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the control plane does not answer"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn start_load(stage: &Stage) -> Result<Handle> {
+    let streams = vec![
+        Stream::plain("/version", 40.0),
+        Stream::keep_alive("/", 60.0),
+        Stream::slow("/slow?ms=800", 4.0),
+        Stream::websocket("/ws", 4, 8.0),
+    ];
+    let plan = LoadPlan {
+        target: stage.production(),
+        host: "launches.example".to_owned(),
+        streams,
+    };
+    plan.start().context("cannot start the load")
+}
+
+/// The first release: into `dev`, then into production. There is nobody to lose requests yet.
+async fn first_releases(stage: &Stage, teller: &Teller, report: &mut Report) -> Result<()> {
+    stage.write_version(Version {
+        name: "1",
+        fault: "none",
+    })?;
+    for environment in ["dev", "production"] {
+        let name = format!("first release, {environment}");
+        teller.opens(report.acts.len() + 1, &name);
+        let answer = stage
+            .command_line()
+            .run(&["up", "--env", environment])
+            .await?
+            .good()?;
+        let outcome = Outcome::expect(deployment_state(&answer), "succeeded");
+        let act = Act::new(&name, outcome, answer.took, &Counts::default());
+        teller.closes(&act);
+        report.acts.push(act);
+    }
+    Ok(())
+}
+
+impl Telling<'_> {
+    /// A good release by each strategy.
+    async fn good_releases(&mut self) -> Result<()> {
+        for (version, strategy) in [
+            ("2", "rolling"),
+            ("3", "blue-green"),
+            ("4", "canary"),
+            ("5", "recreate"),
+        ] {
+            let name = format!("good release, {strategy}");
+            let answer = self
+                .deploy(&name, version, "none", strategy, "succeeded")
+                .await?;
+            if strategy == "blue-green" {
+                self.overhead(&answer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How much longer a blue-green deployment took than the app's own start.
+    fn overhead(&mut self, answer: &Answer) -> Result<()> {
+        let moment = |name: &str| -> Result<jiff::Timestamp> {
+            let text = deployment(answer)[name]
+                .as_str()
+                .with_context(|| format!("no {name}"))?;
+            Ok(text.parse()?)
+        };
+        let took = moment("shifted_at")?.duration_since(moment("requested_at")?);
+        let took = Duration::try_from(took).context("a deployment that ended before it began")?;
+        let own = Duration::from_millis(START_MS);
+        let measure = Measure::seconds(
+            "blue-green deployment over the app's own start",
+            took.saturating_sub(own),
+            0.3,
+        );
+        self.report.measures.push(measure);
+        Ok(())
+    }
+
+    /// Every kind of bad release goes back by itself.
+    async fn bad_releases(&mut self) -> Result<()> {
+        for (version, fault, strategy, what) in [
+            ("6-crashes", "crash-at-start", "rolling", "crashes at start"),
+            (
+                "7-ill",
+                "fail-health",
+                "blue-green",
+                "fails its health check",
+            ),
+            (
+                "8-errors",
+                "error-some",
+                "canary",
+                "answers some requests 500",
+            ),
+            ("9-slow", "slow", "canary", "is slow"),
+        ] {
+            let name = format!("bad release: {what} ({strategy})");
+            self.deploy(&name, version, fault, strategy, "failed (rolled back)")
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Deploys a version to production, and waits for the end of the deployment.
+    async fn deploy(
+        &mut self,
+        name: &str,
+        version: &str,
+        fault: &str,
+        strategy: &str,
+        expected: &str,
+    ) -> Result<Answer> {
+        self.open(name);
+        self.stage.write_version(Version {
+            name: version,
+            fault,
+        })?;
+        let before = self.load.snapshot();
+        let arguments = [
+            "deploy",
+            "production",
+            "--strategy",
+            strategy,
+            "--wait",
+            "bake",
+        ];
+        let answer = self.stage.command_line().run(&arguments).await?;
+        let state = deployment_state(&answer);
+        let exit_is_right = (answer.code == 0) == (expected == "succeeded");
+        let mut outcome = Outcome::expect(state, expected);
+        outcome.as_it_should &= exit_is_right;
+        if let Some(reason) = deployment(&answer)["failure"]["reason"].as_str() {
+            self.teller.line(&format!("because {reason}"));
+        }
+        self.close(name, outcome, answer.took, &before);
+        if expected != "succeeded" {
+            // The hold after a rollback is for automatic deployments; a person goes on.
+            self.teller
+                .line("production still serves what it served before");
+        }
+        Ok(answer)
+    }
+
+    /// A rollback while the old release is warm.
+    async fn rollback(&mut self) -> Result<()> {
+        let name = "instant rollback";
+        self.open(name);
+        self.stage.write_version(Version {
+            name: "10",
+            fault: "none",
+        })?;
+        let before = self.load.snapshot();
+        let arguments = [
+            "deploy",
+            "production",
+            "--strategy",
+            "blue-green",
+            "--wait",
+            "traffic",
+        ];
+        self.stage.command_line().run(&arguments).await?.good()?;
+        let asked_at = self.load.elapsed();
+        let answer = self
+            .stage
+            .command_line()
+            .run(&["rollback", "production"])
+            .await?
+            .good()?;
+        // Whatever the candidate was asked later than this would be counted by the settled load.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let counts = self.load.snapshot();
+        let last = counts
+            .by_version
+            .get("10")
+            .map_or(Duration::ZERO, |answers| answers.last_sent_at);
+        let outcome = Outcome::expect(deployment_state(&answer), "succeeded");
+        self.close(name, outcome, answer.took, &before);
+        let measure = Measure::seconds(
+            "warm rollback, from the command to the last request on the bad side",
+            last.saturating_sub(asked_at),
+            0.1,
+        );
+        self.report.measures.push(measure);
+        Ok(())
+    }
+
+    /// More instances, then fewer.
+    async fn scale(&mut self) -> Result<()> {
+        for (count, name) in [("4", "scale up to 4"), ("2", "scale down to 2")] {
+            self.open(name);
+            let before = self.load.snapshot();
+            let began = Instant::now();
+            self.stage
+                .command_line()
+                .run(&["scale", "production", &format!("web={count}")])
+                .await?
+                .good()?;
+            let reached = self
+                .wait_for(|status| is_scaled(status, "web", count))
+                .await?;
+            let outcome = Outcome::expect(if reached { "scaled" } else { "not scaled" }, "scaled");
+            self.close(name, outcome, began.elapsed(), &before);
+        }
+        Ok(())
+    }
+
+    /// The control plane is killed in the middle of a deployment, and comes back.
+    async fn kill_control_plane(&mut self) -> Result<()> {
+        let name = "kill -9 of the control plane in a deployment";
+        self.open(name);
+        self.stage.write_version(Version {
+            name: "11",
+            fault: "none",
+        })?;
+        let before = self.load.snapshot();
+        let began = Instant::now();
+        let arguments = [
+            "deploy",
+            "production",
+            "--strategy",
+            "rolling",
+            "--wait",
+            "none",
+        ];
+        let answer = self.stage.command_line().run(&arguments).await?.good()?;
+        let number = answer.json["deployment"]
+            .as_u64()
+            .context("no number of the deployment")?;
+        // Somewhere in the provisioning of the candidate.
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        self.control_plane
+            .kill()
+            .await
+            .context("cannot kill the control plane")?;
+        self.teller
+            .line("killed; the router and the instances go on serving");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.control_plane = self.stage.command_line().serve()?;
+        await_control_plane(self.stage.command_line(), &mut self.control_plane).await?;
+        self.teller.line("started again; it takes over what runs");
+        let ended = self.wait_for_deployment(number).await?;
+        let outcome = Outcome::expect(&words(&ended), "succeeded");
+        self.close(name, outcome, began.elapsed(), &before);
+        Ok(())
+    }
+
+    /// An instance is killed; another takes its place.
+    async fn kill_instance(&mut self) -> Result<()> {
+        let name = "kill -9 of an instance";
+        self.open(name);
+        let before = self.load.snapshot();
+        let began = Instant::now();
+        let victims = self.stage.processes(crate::role::LAUNCHES)?;
+        let in_production = |process: &&super::process::Process| {
+            process.arguments.get(2).is_some_and(|role| role == "web")
+                && process.is_of("production")
+        };
+        let victim = victims
+            .iter()
+            .find(in_production)
+            .context("no instance of web runs")?;
+        victim.signal(Signal::KILL)?;
+        let gone = victim.id;
+        let replaced = self
+            .wait_for(|status| is_scaled(status, "web", "2") && !super::process::is_alive(gone))
+            .await?;
+        let outcome = Outcome::expect(
+            if replaced { "replaced" } else { "not replaced" },
+            "replaced",
+        );
+        self.close(name, outcome, began.elapsed(), &before);
+        Ok(())
+    }
+
+    /// What the control plane and the router have of memory.
+    async fn measure_memory(&mut self) -> Result<()> {
+        let before = self.load.snapshot();
+        drop(before);
+        let mut bytes = 0;
+        for role in ["serve", "router"] {
+            bytes += self
+                .stage
+                .processes(role)?
+                .iter()
+                .map(|one| one.resident_bytes())
+                .sum::<u64>();
+        }
+        let mebibytes = f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0;
+        self.report.measures.push(Measure {
+            name: "control plane and router, resident memory".to_owned(),
+            value: mebibytes,
+            unit: "MiB",
+            goal: 40.0,
+        });
+        Ok(())
+    }
+
+    fn open(&self, name: &str) {
+        self.teller.opens(self.report.acts.len() + 1, name);
+    }
+
+    fn close(&mut self, name: &str, outcome: Outcome, took: Duration, before: &Counts) {
+        let counts = self.load.snapshot().since(before);
+        let act = Act::new(name, outcome, took, &counts);
+        self.teller.closes(&act);
+        self.report.acts.push(act);
+    }
+
+    /// Waits until the status of production is as `done` wants it. Returns whether it came to that.
+    async fn wait_for(&self, done: impl Fn(&Value) -> bool) -> Result<bool> {
+        let deadline = Instant::now() + LONGEST;
+        while Instant::now() < deadline {
+            let answer = self
+                .stage
+                .command_line()
+                .run(&["status", "production"])
+                .await?
+                .good()?;
+            if done(&answer.json) {
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(false)
+    }
+
+    /// Waits for the end of a deployment, and returns its record.
+    async fn wait_for_deployment(&self, number: u64) -> Result<Value> {
+        let deadline = Instant::now() + LONGEST;
+        loop {
+            let answer = self
+                .stage
+                .command_line()
+                .run(&["deployments", "production"])
+                .await?
+                .good()?;
+            let found = answer
+                .json
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|one| one["number"] == number);
+            match found {
+                Some(one) if one["ended"] == true => return Ok(one.clone()),
+                Some(one) if Instant::now() >= deadline => return Ok(one.clone()),
+                None => anyhow::ensure!(Instant::now() < deadline, "deployment {number} is lost"),
+                Some(_) => {}
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Returns the deployment that an answer is about.
+fn deployment(answer: &Answer) -> &Value {
+    let json = &answer.json;
+    if json["deployment"].is_object() {
+        &json["deployment"]
+    } else {
+        json
+    }
+}
+
+fn deployment_state(answer: &Answer) -> &'static str {
+    state_words(deployment(answer)["state"].as_str().unwrap_or("unknown"))
+}
+
+fn words(deployment: &Value) -> String {
+    state_words(deployment["state"].as_str().unwrap_or("unknown")).to_owned()
+}
+
+/// A deployment whose traffic is on its release but which clears up is as good as done.
+fn state_words(state: &str) -> &'static str {
+    match state {
+        "succeeded" | "draining" | "baking" => "succeeded",
+        "rolled_back" => "failed (rolled back)",
+        "failed" => "failed",
+        "aborted" => "aborted",
+        "rollback_failed" => "rollback failed",
+        "paused" => "paused",
+        _ => "not ended",
+    }
+}
+
+/// Tells whether a service has exactly so many instances, all healthy, and wants no others.
+fn is_scaled(status: &Value, service: &str, count: &str) -> bool {
+    let count: u64 = count.parse().unwrap_or(u64::MAX);
+    let instances = status["instances"].as_array().into_iter().flatten();
+    let of_service = instances.filter(|one| one["service"] == service).count();
+    let mut services = status["services"].as_array().into_iter().flatten();
+    services.any(|one| one["name"] == service && one["wanted"] == count && one["healthy"] == count)
+        && u64::try_from(of_service) == Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_is_scaled_when_all_its_instances_are_healthy_and_no_other_is_left() {
+        let status = |healthy: u64, instances: usize| {
+            json!({
+                "services": [{ "name": "web", "wanted": 2, "healthy": healthy }],
+                "instances": vec![json!({ "service": "web" }); instances],
+            })
+        };
+        assert!(is_scaled(&status(2, 2), "web", "2"));
+        assert!(!is_scaled(&status(1, 2), "web", "2"));
+        assert!(!is_scaled(&status(2, 3), "web", "2"));
+    }
+}

@@ -1,0 +1,24 @@
+//! The roles that are processes of their own: the control plane, the data plane, and two that are
+//! never typed. Not the commands that speak to them.
+
+pub(crate) mod clock;
+pub(crate) mod router;
+pub(crate) mod serve;
+
+use std::path::{Path, PathBuf};
+
+/// The supervisor of one instance.
+pub(crate) const SHIM: &str = "__shim";
+
+/// A service of the example app.
+pub(crate) const LAUNCHES: &str = "__launches";
+
+/// Returns where the control plane answers.
+pub(crate) fn api_socket(data: &Path) -> PathBuf {
+    data.join("towpath.sock")
+}
+
+/// Returns where the router answers the control plane.
+pub(crate) fn router_socket(data: &Path) -> PathBuf {
+    data.join("router.sock")
+}

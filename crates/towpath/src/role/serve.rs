@@ -1,0 +1,105 @@
+//! The control plane as a process: the one place where all parts are put together. Not what they
+//! do.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use towpath_control::{Config, Platform, Ports};
+use towpath_engine::probe::HttpProber;
+use towpath_engine::process::{ProcessConfig, ProcessEngine};
+use towpath_model::port::{Clock, DataDirectory};
+use towpath_server::{Context as ServerContext, Listeners};
+use towpath_store::{MasterKey, Store};
+
+use super::clock::SystemClock;
+use super::router::{RouterPort, find_or_start};
+use super::{SHIM, api_socket};
+use crate::settings::Settings;
+
+/// Runs the control plane until it is told to stop. What it started goes on.
+pub(crate) async fn run(
+    data: &Path,
+    listen: Option<SocketAddr>,
+    settings: &Settings,
+) -> Result<()> {
+    let key = match &settings.master_key {
+        Some(text) => MasterKey::from_base64(text).context("TOWPATH_MASTER_KEY cannot be used")?,
+        None => MasterKey::from_directory(data)?,
+    };
+    let store = Arc::new(Store::open(data, key).await?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let directory = DataDirectory(data.to_owned());
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut process = ProcessConfig::new(program, vec![SHIM.into()]);
+    process.base_environment = base_environment(&settings.variables);
+    let engine = Arc::new(ProcessEngine::open(
+        &directory,
+        Arc::clone(&clock),
+        process,
+    )?);
+    let prober = Arc::new(HttpProber::new(Arc::clone(&clock), engine.clone()));
+    let router = Arc::new(RouterPort::new(find_or_start(data).await?));
+    let is_free = Arc::new(|address: SocketAddr| TcpListener::bind(address).is_ok());
+    let ports = Ports {
+        store,
+        engine,
+        prober,
+        router,
+        clock,
+        is_free,
+    };
+    // The sockets first: who cannot be asked must not begin to do things.
+    let doors = towpath_server::Config {
+        socket: api_socket(data),
+        tcp: listen,
+    };
+    let listeners = Listeners::open(&doors).await?;
+    let platform = Platform::start(Config::new(directory), ports).await?;
+    let stop = CancellationToken::new();
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let context = ServerContext {
+        platform: platform.clone(),
+        version,
+        stop: stop.clone(),
+    };
+    let served = tokio::join!(
+        async {
+            let served = towpath_server::serve(listeners, context).await;
+            // Whoever asked over the API to stop ends the wait for a signal too.
+            stop.cancel();
+            served.context("the API failed")
+        },
+        async {
+            tokio::select! {
+                signalled = stop_signal() => signalled?,
+                () = stop.cancelled() => {}
+            }
+            stop.cancel();
+            Ok(())
+        },
+    );
+    platform.shutdown().await;
+    served.0.and(served.1)
+}
+
+/// Returns the variables that every instance gets, under all others.
+fn base_environment(variables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    ["PATH", "HOME", "LANG", "LC_ALL", "TZ"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), variables.get(name)?.clone())))
+        .collect()
+}
+
+/// Waits until somebody asks this process to stop.
+pub(crate) async fn stop_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for Ctrl-C"),
+    }
+}
