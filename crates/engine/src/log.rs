@@ -2,7 +2,7 @@
 //! how the logs of several instances are read as one ([`crate::process`]).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// Longer lines are cut: an instance that never ends a line must not fill the memory.
 const LONGEST_LINE_BYTES: usize = 64 * 1024;
+
+/// How much is read at a time to find the last lines.
+const CHUNK_BYTES: u64 = 16 * 1024;
 
 /// How much log is kept of one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,20 +89,63 @@ pub(crate) fn files(directory: &Path) -> Vec<(u64, PathBuf)> {
     files
 }
 
-/// Returns the text of the last lines of a log, newest last.
-pub(crate) fn tail(directory: &Path, count: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for (_, path) in files(directory).iter().rev() {
-        let Ok(bytes) = fs::read(path) else { continue };
-        let text = String::from_utf8_lossy(&bytes);
-        let missing = count - lines.len();
-        let parsed = text.lines().rev().filter_map(parse_line);
-        lines.extend(parsed.take(missing).map(|(_, _, text)| text.to_owned()));
-        if lines.len() >= count {
-            break;
+/// Returns where the last lines of a log begin: the number of a file and an offset in it. Reads
+/// no more than it has to.
+pub(crate) fn tail_position(directory: &Path, count: usize) -> io::Result<(u64, u64)> {
+    let files = files(directory);
+    let mut missing = count;
+    for (number, path) in files.iter().rev() {
+        let mut file = match File::open(path) {
+            // Rotated away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        let mut end = file.metadata()?.len();
+        while end > 0 {
+            let begin = end.saturating_sub(CHUNK_BYTES);
+            file.seek(SeekFrom::Start(begin))?;
+            let mut chunk = Vec::new();
+            (&mut file).take(end - begin).read_to_end(&mut chunk)?;
+            let ends = (begin + 1..)
+                .zip(&chunk)
+                .filter(|(_, byte)| **byte == b'\n');
+            let ends: Vec<u64> = ends.map(|(after, _)| after).collect();
+            // One more end than lines: that of the line before them.
+            if let Some(index) = ends.len().checked_sub(missing + 1) {
+                return Ok((*number, ends.get(index).copied().unwrap_or_default()));
+            }
+            missing -= ends.len();
+            end = begin;
         }
     }
-    lines.reverse();
+    Ok((files.first().map_or(0, |(number, _)| *number), 0))
+}
+
+/// Returns the text of the last lines of a log, newest last.
+pub(crate) fn tail(directory: &Path, count: usize) -> Vec<String> {
+    let Ok((first, offset)) = tail_position(directory, count) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for (number, path) in files(directory) {
+        if number < first {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(if number == first { offset } else { 0 }))?;
+            file.read_to_end(&mut bytes)
+        });
+        if read.is_err() {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        lines.extend(
+            text.lines()
+                .filter_map(parse_line)
+                .map(|(_, _, text)| text.to_owned()),
+        );
+    }
     lines
 }
 
@@ -245,6 +291,31 @@ mod tests {
         let mut again = LogWriter::open(directory.path(), settings).unwrap();
         again.write(at(), "stdout", "line 10");
         assert_eq!(tail(directory.path(), 1), ["line 10"]);
+    }
+
+    #[test]
+    fn the_last_lines_are_found_over_chunks_and_files() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(tail_position(directory.path(), 3).unwrap(), (0, 0));
+        let settings = LogSettings {
+            file_bytes: 3 * CHUNK_BYTES,
+            files: 9,
+        };
+        let mut writer = LogWriter::open(directory.path(), settings).unwrap();
+        let text = |n: usize| format!("{n} {}", "x".repeat(n * 97 % 3_000));
+        for n in 0..100 {
+            writer.write(at(), "stdout", &text(n));
+        }
+        assert!(files(directory.path()).len() > 2);
+        for count in [0, 1, 2, 37, 99, 100, 1_000] {
+            let expected: Vec<String> = (100 - count.min(100)..100).map(text).collect();
+            assert_eq!(tail(directory.path(), count), expected, "{count}");
+        }
+        // A line that is being written is none of them.
+        let (_, path) = files(directory.path()).pop().unwrap();
+        let mut file = OpenOptions::new().append(true).open(path).unwrap();
+        file.write_all(b"half").unwrap();
+        assert_eq!(tail(directory.path(), 1), [text(99)]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use towpath_model::id::{EnvironmentId, InstanceId};
 use towpath_model::port::{LogLine, LogLines, LogQuery, PortError};
 
 use super::{blocking, layout};
-use crate::log::{files, parse_line};
+use crate::log::{files, parse_line, tail_position};
 
 /// Lines read ahead of whoever takes them: enough to keep both sides busy.
 const AHEAD: usize = 256;
@@ -196,28 +196,21 @@ impl Source {
 
     /// Reads until enough lines are pending or there are no more.
     fn fill(&mut self) -> io::Result<()> {
-        let tail = self.tail.take();
-        let limit = if tail.is_some() {
-            usize::MAX
-        } else {
-            BATCH_LINES
-        };
+        if let Some(tail) = self.tail.take() {
+            self.position = tail_position(&self.directory, tail)?;
+        }
         for (number, path) in files(&self.directory) {
-            if self.pending.len() >= limit {
+            if self.pending.len() >= BATCH_LINES {
                 break;
             }
             if number >= self.position.0 {
-                self.read_file(number, &path, limit)?;
+                self.read_file(number, &path)?;
             }
-        }
-        if let Some(tail) = tail {
-            let surplus = self.pending.len().saturating_sub(tail);
-            self.pending.drain(..surplus);
         }
         Ok(())
     }
 
-    fn read_file(&mut self, number: u64, path: &Path, limit: usize) -> io::Result<()> {
+    fn read_file(&mut self, number: u64, path: &Path) -> io::Result<()> {
         let mut file = match File::open(path) {
             // Rotated away meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -229,7 +222,7 @@ impl Source {
         file.seek(SeekFrom::Start(self.position.1))?;
         let mut reader = BufReader::new(file);
         let mut buffer = Vec::new();
-        while self.pending.len() < limit {
+        while self.pending.len() < BATCH_LINES {
             buffer.clear();
             let count = reader.read_until(b'\n', &mut buffer)?;
             let Some(line) = buffer.strip_suffix(b"\n") else {
