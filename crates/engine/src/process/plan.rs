@@ -43,7 +43,8 @@ impl Plan {
         };
         let environment_id = &start.id.environment;
         let mark = format!("{}/{environment_id}/{}", shared.data_id, random_name()?);
-        let (user, home, refused) = match spec.user.as_deref().map(wanted_user) {
+        let (user, home, refused) = match spec.user.as_deref().map(|name| wanted_user(shared, name))
+        {
             None => (None, None, None),
             Some(Ok((user, home))) => (Some(user), home, None),
             Some(Err(reason)) => (None, None, Some(reason)),
@@ -127,13 +128,13 @@ pub(super) fn secrets_of(shared: &Shared, id: &InstanceId) -> PathBuf {
 }
 
 /// Looks up who an instance is to run as, and its home.
-fn wanted_user(name: &str) -> Result<(Credentials, Option<String>), String> {
+fn wanted_user(shared: &Shared, name: &str) -> Result<(Credentials, Option<String>), String> {
     let (found, home) = user::look_up(name)?;
     let own = geteuid();
-    if own.is_root() || found.uid == own.as_raw() {
-        return Ok((found, home));
+    match &shared.users {
+        Err(reason) if found.uid != own.as_raw() => {
+            Err(format!("cannot run as user `{name}`: {reason}"))
+        }
+        Ok(()) | Err(_) => Ok((found, home)),
     }
-    Err(format!(
-        "cannot run as user `{name}`: only root may change the user"
-    ))
 }

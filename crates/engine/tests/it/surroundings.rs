@@ -213,3 +213,20 @@ fn is_handed_on(file: &str) -> bool {
     file.parse().is_ok_and(|number: u32| number > 2)
         && flags.is_some_and(|flags| flags & CLOSE_ON_EXEC == 0)
 }
+
+#[tokio::test]
+async fn a_data_directory_that_others_cannot_pass_is_the_reason_not_to_switch_the_user() {
+    let world = World::new().await;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(world.directory.path(), mode).unwrap();
+    let world = world.reopen();
+    let reason = world.engine.capabilities().users.unwrap_err();
+    let mut as_nobody = spec("exit");
+    as_nobody.user = Some("nobody".to_owned());
+    let id = world.start_spec(1, as_nobody).await;
+    let error = world.until_exited(&id).await.error;
+    assert_eq!(
+        error,
+        Some(format!("cannot run as user `nobody`: {reason}"))
+    );
+}
