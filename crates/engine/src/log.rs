@@ -157,6 +157,8 @@ pub(crate) struct LogWriter {
     number: u64,
     size_bytes: u64,
     file: Option<File>,
+    /// What was taken and not yet written, and how many lines it is.
+    pending: (Vec<u8>, u64),
     lost_lines: u64,
 }
 
@@ -171,40 +173,76 @@ impl LogWriter {
             number,
             size_bytes: 0,
             file: None,
+            pending: (Vec::new(), 0),
             lost_lines: 0,
         };
         writer.reopen()?;
         Ok(writer)
     }
 
-    /// Appends a line. What cannot be written (the disk is full) is counted and said when it works
-    /// again: the instance must not block on its log.
+    /// Takes a line, which is written with the next [`LogWriter::flush`] at the latest.
     pub(crate) fn write(&mut self, at: Timestamp, stream: &str, text: &str) {
-        if self.lost_lines > 0 {
+        if self.lost_lines > 0 && self.pending.1 == 0 {
             let note = format!("[{} lines were lost: no room for the log]", self.lost_lines);
-            if self.append(&format_line(at, stream, &note)).is_ok() {
-                self.lost_lines = 0;
-            }
+            self.take(&format_line(at, stream, &note));
+            self.pending.1 = 0;
         }
-        if self.append(&format_line(at, stream, text)).is_err() {
-            self.lost_lines += 1;
+        self.take(&format_line(at, stream, text));
+    }
+
+    fn take(&mut self, line: &str) {
+        let size_bytes = self.size_bytes.saturating_add(length(&self.pending.0));
+        if is_full(size_bytes, line.len(), self.settings) {
+            self.flush();
+            self.rotate();
+        }
+        self.pending.0.extend_from_slice(line.as_bytes());
+        self.pending.0.push(b'\n');
+        self.pending.1 += 1;
+        if self.pending.0.len() >= LONGEST_LINE_BYTES {
+            self.flush();
         }
     }
 
-    fn append(&mut self, line: &str) -> io::Result<()> {
-        if self.file.is_none() || is_full(self.size_bytes, line.len(), self.settings) {
-            if self.file.take().is_some() {
-                self.number += 1;
-            }
-            self.reopen()?;
-            self.forget_oldest();
+    /// Writes what was taken. What cannot be written (the disk is full) is counted and said when
+    /// it works again: the instance must not block on its log.
+    pub(crate) fn flush(&mut self) {
+        let (bytes, lines) = std::mem::take(&mut self.pending);
+        if bytes.is_empty() {
+            return;
         }
-        let Some(file) = &mut self.file else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        file.write_all(format!("{line}\n").as_bytes())?;
-        self.size_bytes += u64::try_from(line.len() + 1).unwrap_or(u64::MAX);
-        Ok(())
+        if self.append(&bytes).is_ok() {
+            self.lost_lines = 0;
+            self.size_bytes = self.size_bytes.saturating_add(length(&bytes));
+        } else {
+            self.lost_lines += lines;
+            if let Some(file) = &self.file {
+                // Half a line must not become the beginning of the next one.
+                drop(file.set_len(self.size_bytes));
+            }
+        }
+        // The memory is used again.
+        self.pending.0 = bytes;
+        self.pending.0.clear();
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            self.reopen()?;
+        }
+        match &mut self.file {
+            Some(file) => file.write_all(bytes),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn rotate(&mut self) {
+        if self.file.take().is_some() {
+            self.number += 1;
+        }
+        // Where this fails it is tried again with the next lines.
+        drop(self.reopen());
+        self.forget_oldest();
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -223,6 +261,10 @@ impl LogWriter {
             drop(fs::remove_file(path));
         }
     }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Tells whether a line belongs into the next file. A file has at least one line.
@@ -284,12 +326,14 @@ mod tests {
         for n in 0..10 {
             writer.write(at(), "stdout", &format!("line {n}"));
         }
+        writer.flush();
         let numbers: Vec<u64> = files(directory.path()).iter().map(|(n, _)| *n).collect();
         assert_eq!(numbers, [4, 5]);
         assert_eq!(tail(directory.path(), 3), ["line 7", "line 8", "line 9"]);
         drop(writer);
         let mut again = LogWriter::open(directory.path(), settings).unwrap();
         again.write(at(), "stdout", "line 10");
+        again.flush();
         assert_eq!(tail(directory.path(), 1), ["line 10"]);
     }
 
@@ -306,6 +350,7 @@ mod tests {
         for n in 0..100 {
             writer.write(at(), "stdout", &text(n));
         }
+        writer.flush();
         assert!(files(directory.path()).len() > 2);
         for count in [0, 1, 2, 37, 99, 100, 1_000] {
             let expected: Vec<String> = (100 - count.min(100)..100).map(text).collect();
@@ -316,6 +361,26 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(b"half").unwrap();
         assert_eq!(tail(directory.path(), 1), [text(99)]);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_said_when_there_is_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = LogWriter::open(directory.path(), LogSettings::default()).unwrap();
+        let full = || File::options().write(true).open("/dev/full").unwrap();
+        for lines in [2, 1] {
+            writer.file = Some(full());
+            for _ in 0..lines {
+                writer.write(at(), "stdout", "lost");
+            }
+            writer.flush();
+        }
+        writer.file = None;
+        writer.write(at(), "stdout", "written");
+        writer.write(at(), "stdout", "too");
+        writer.flush();
+        let note = "[3 lines were lost: no room for the log]";
+        assert_eq!(tail(directory.path(), 9), [note, "written", "too"]);
     }
 
     #[test]

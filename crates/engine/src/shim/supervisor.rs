@@ -223,6 +223,13 @@ impl Sink {
         })
     }
 
+    /// Writes what was taken.
+    fn flush(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
     fn take(&mut self, stream: &str, text: &str) {
         if let Some(log) = &mut self.log {
             log.write(Timestamp::now(), stream, text);
@@ -261,6 +268,7 @@ impl Watch {
                     while pump.read(|line| sink.take(stream, line)) {}
                     pump.close(|line| sink.take(stream, line));
                 }
+                sink.flush();
                 return Ok(end);
             }
             let now = now_ms();
@@ -340,6 +348,7 @@ impl Watch {
             let stream = pump.stream;
             pump.read(|line| sink.take(stream, line));
         }
+        sink.flush();
         self.obey(Asked::IfWoken);
         Ok(())
     }
