@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 use towpath_model::id::InstanceId;
 use towpath_model::workload::Limits;
@@ -20,7 +21,10 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// The smallest share of a period that the kernel takes, in microseconds.
 const CPU_QUOTA_MIN_US: u64 = 1_000;
 
-/// The group in which groups of instances are made.
+/// A group is made so often: the one that it is in may be removed by an instance that ends.
+const ATTEMPTS: usize = 10;
+
+/// Makes groups of instances in a group for this data directory, which is there while they are.
 #[derive(Debug)]
 pub(super) struct Cgroups {
     parent: PathBuf,
@@ -56,16 +60,15 @@ impl Cgroups {
             ));
         }
         let refused = |error: io::Error| {
-            format!("may not make control groups in {}: {error}", base.display())
+            let base = base.display();
+            format!("may not make control groups in {base}: {error}")
         };
-        let parent = base.join(format!("towpath-{data_id}"));
-        make(&parent).map_err(refused)?;
+        access(base, Access::WRITE_OK).map_err(|error| refused(error.into()))?;
         leave(base)?;
-        for group in [base, parent.as_path()] {
-            let wanted = NEEDED.map(|name| format!("+{name}")).join(" ");
-            fs::write(group.join("cgroup.subtree_control"), wanted).map_err(refused)?;
-        }
-        Ok(Self { parent })
+        hand_down(base).map_err(refused)?;
+        Ok(Self {
+            parent: base.join(format!("towpath-{data_id}")),
+        })
     }
 
     /// Makes the group of an instance, if it has limits.
@@ -75,7 +78,17 @@ impl Cgroups {
             return Ok(None);
         }
         let group = self.parent.join(directory_name(id));
-        make(&group)?;
+        for attempt in 1.. {
+            make(&self.parent)?;
+            match hand_down(&self.parent).and_then(|()| make(&group)) {
+                // The last of the other instances ended just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
+                made => {
+                    made?;
+                    break;
+                }
+            }
+        }
         for (file, value) in settings {
             fs::write(group.join(file), value)?;
         }
@@ -83,14 +96,25 @@ impl Cgroups {
     }
 }
 
+/// Lets the groups in `group` have limits of their own.
+fn hand_down(group: &Path) -> io::Result<()> {
+    let wanted = NEEDED.map(|name| format!("+{name}")).join(" ");
+    fs::write(group.join("cgroup.subtree_control"), wanted)
+}
+
 /// Removes the group of an instance that ended. Tells whether the kernel killed something in it
 /// because its memory was used up.
 pub(super) fn remove(group: &Path) -> io::Result<bool> {
     let events = fs::read_to_string(group.join("memory.events")).unwrap_or_default();
     match fs::remove_dir(group) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(ran_out_of_memory(&events)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    if let Some(parent) = group.parent() {
+        // It stays as long as another instance has a group in it.
+        drop(fs::remove_dir(parent));
+    }
+    Ok(ran_out_of_memory(&events))
 }
 
 fn ran_out_of_memory(events: &str) -> bool {
