@@ -141,23 +141,23 @@ async fn the_user_is_switched_by_root_and_refused_to_others() {
     let world = World::new().await;
     let line =
         "id -u; id -g; id -G; touch $VOLUME_DATA/x $TMPDIR/y && echo $HOME; cat $SECRETS_DIR/*";
-    let mut as_nobody = spec(line);
-    as_nobody.user = Some("nobody".to_owned());
-    as_nobody.volumes.push(VolumeMount {
+    let mut as_daemon = spec(line);
+    as_daemon.user = Some("daemon".to_owned());
+    as_daemon.volumes.push(VolumeMount {
         volume: "data".to_owned(),
         target: "/data".to_owned(),
         read_only: false,
         shared: false,
     });
-    let id = world.start_spec(1, as_nobody).await;
+    let id = world.start_spec(1, as_daemon).await;
     let exit = world.until_exited(&id).await;
     if rustix::process::geteuid().is_root() {
         let [uid, gid, groups, ..] = exit.log_tail.as_slice() else {
             panic!("{exit:?}")
         };
-        assert_eq!((uid.as_str(), gid, groups), ("65534", gid, gid));
+        assert_eq!((uid.as_str(), gid, groups), ("1", gid, gid));
         let volume = world.data().volume(&world.environment, "data");
-        assert_eq!(volume.join("x").metadata().unwrap().uid(), 65_534);
+        assert_eq!(volume.join("x").metadata().unwrap().uid(), 1);
         assert_eq!(world.engine.capabilities().users, Ok(()));
     } else {
         assert!(
@@ -221,12 +221,12 @@ async fn a_data_directory_that_others_cannot_pass_is_the_reason_not_to_switch_th
     std::fs::set_permissions(world.directory.path(), mode).unwrap();
     let world = world.reopen();
     let reason = world.engine.capabilities().users.unwrap_err();
-    let mut as_nobody = spec("exit");
-    as_nobody.user = Some("nobody".to_owned());
-    let id = world.start_spec(1, as_nobody).await;
+    let mut as_daemon = spec("exit");
+    as_daemon.user = Some("daemon".to_owned());
+    let id = world.start_spec(1, as_daemon).await;
     let error = world.until_exited(&id).await.error;
     assert_eq!(
         error,
-        Some(format!("cannot run as user `nobody`: {reason}"))
+        Some(format!("cannot run as user `daemon`: {reason}"))
     );
 }
