@@ -20,6 +20,9 @@ pub(crate) struct Act {
     pub(crate) requests: u64,
     /// Those of them that were lost: no answer, a wrong one, or an error that no release made.
     pub(crate) failed: u64,
+    /// WebSocket sessions, with their last messages, that ended with the process that had them
+    /// when it was killed. Nobody can take them over.
+    pub(crate) cut: u64,
     /// Those that a release answered with an error of its own.
     pub(crate) own_errors: u64,
     /// The last failures, in words.
@@ -36,6 +39,7 @@ impl Act {
             seconds: took.as_secs_f64(),
             requests: counts.sent,
             failed: counts.failed.total(),
+            cut: 0,
             own_errors: counts.own_errors(),
             failures: counts
                 .last_failures
@@ -43,6 +47,14 @@ impl Act {
                 .map(|note| format!("{} {}: {}", note.stream, note.kind, note.text))
                 .collect(),
         }
+    }
+
+    /// Counts what was lost with a killed process apart.
+    #[must_use]
+    pub(crate) fn with_cut(mut self, cut: u64) -> Self {
+        self.cut = cut.min(self.failed);
+        self.failed -= self.cut;
+        self
     }
 
     /// Tells whether it ended as it should, and no request was lost.

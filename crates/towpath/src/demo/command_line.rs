@@ -83,15 +83,18 @@ impl CommandLine {
         })
     }
 
-    /// Starts the control plane, which logs to a file in its data directory.
+    /// Starts the control plane, which logs to a file in its data directory. It goes on when the
+    /// handle is dropped.
     pub(crate) fn serve(&self) -> Result<Child> {
-        let log =
-            std::fs::File::create(self.home.join("serve.log")).context("cannot make serve.log")?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.home.join("serve.log"))
+            .context("cannot open serve.log")?;
         self.command(&["serve"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share serve.log")?)
             .stderr(log)
-            .kill_on_drop(true)
             .spawn()
             .context("cannot start the control plane")
     }

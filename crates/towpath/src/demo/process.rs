@@ -89,11 +89,6 @@ pub(crate) fn belonging_to(directory: &Path) -> Result<Vec<Process>> {
     Ok(found)
 }
 
-/// Tells whether a process is there and has not ended.
-pub(crate) fn is_alive(id: i32) -> bool {
-    std::fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|arguments| !arguments.is_empty())
-}
-
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack
         .windows(needle.len())

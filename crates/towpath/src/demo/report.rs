@@ -103,7 +103,15 @@ impl Teller {
         } else {
             String::new()
         };
-        let counts = format!("{} requests, {} failed{own}", act.requests, act.failed);
+        let cut = if act.cut > 0 {
+            format!(
+                ", {} WebSocket sessions and messages ended with the process",
+                act.cut
+            )
+        } else {
+            String::new()
+        };
+        let counts = format!("{} requests, {} failed{own}{cut}", act.requests, act.failed);
         self.line(&format!(
             "{}  {} in {:.2} s; {counts}",
             self.painted(colour, mark),
@@ -159,7 +167,7 @@ impl Teller {
 
 fn table(report: &Report) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header([
         "act",
         "outcome",

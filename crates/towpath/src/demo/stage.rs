@@ -19,6 +19,9 @@ const COMPOSE: &str = include_str!("../../../../examples/launches/compose.yaml")
 /// How long an instance of the example pretends to load before it listens.
 pub(crate) const START_MS: u64 = 300;
 
+/// How long a control plane may take to answer.
+const LONGEST_START: Duration = Duration::from_secs(1);
+
 /// The longest that the parts may take to end when the story is over.
 const LONGEST_END: Duration = Duration::from_secs(15);
 
@@ -134,7 +137,7 @@ impl Stage {
             })
             .collect();
         let mut services = json!(services);
-        services["web"]["health"] = json!({ "http": "/healthz" });
+        services["web"]["health"] = json!({ "http": "/healthz", "start_period": "1s" });
         services["store"]["health"] = json!({ "http": "/healthz" });
         services["store"]["protocol"] = json!("tcp");
         services["store"]["process"]["environment"] =
@@ -175,6 +178,11 @@ impl Stage {
 
     /// Ends everything that belongs to the stage, and says what would not go.
     pub(crate) async fn clear_away(self) -> Result<Vec<String>> {
+        if self.processes("serve")?.is_empty() {
+            // The story ended while the control plane was away.
+            drop(self.command_line.serve()?);
+            tokio::time::sleep(LONGEST_START).await;
+        }
         for environment in ["production", "dev"] {
             // The story may have been cut short before the environment was there.
             drop(

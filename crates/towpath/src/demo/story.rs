@@ -17,6 +17,9 @@ use super::stage::{START_MS, Stage, Version};
 /// The longest that anything that is waited for takes.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// The stream of WebSocket sessions.
+const WEBSOCKETS: &str = "websocket";
+
 /// The story as far as it is told.
 struct Telling<'a> {
     stage: &'a Stage,
@@ -74,8 +77,8 @@ fn start_load(stage: &Stage) -> Result<Handle> {
     let streams = vec![
         Stream::plain("/version", 40.0),
         Stream::keep_alive("/", 60.0),
-        Stream::slow("/slow?ms=800", 4.0),
-        Stream::websocket("/ws", 4, 8.0),
+        Stream::slow("/slow?think_ms=400", 4.0),
+        Stream::websocket("/ws", 4, 8.0).named(WEBSOCKETS),
     ];
     let plan = LoadPlan {
         target: stage.production(),
@@ -330,23 +333,47 @@ impl Telling<'_> {
             .iter()
             .find(in_production)
             .context("no instance of web runs")?;
-        victim.signal(Signal::KILL)?;
-        let gone = victim.id;
-        let replaced = self
-            .wait_for(|status| is_scaled(status, "web", "2") && !super::process::is_alive(gone))
-            .await?;
-        let outcome = Outcome::expect(
-            if replaced { "replaced" } else { "not replaced" },
-            "replaced",
+        let newest = |status: &Value| {
+            let instances = status["instances"].as_array().into_iter().flatten();
+            instances.filter_map(|one| one["number"].as_u64()).max()
+        };
+        let command_line = self.stage.command_line();
+        let last = newest(
+            &command_line
+                .run(&["status", "production"])
+                .await?
+                .good()?
+                .json,
         );
-        self.close(name, outcome, began.elapsed(), &before);
+        let sessions = self.failed_sessions();
+        victim.signal(Signal::KILL)?;
+        let replaced = self
+            .wait_for(|status| is_scaled(status, "web", "2") && newest(status) > last)
+            .await?;
+        let took = began.elapsed();
+        // What was in flight when it died has its answer, or its failure, by then.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let word = if replaced { "replaced" } else { "not replaced" };
+        let counts = self.load.snapshot().since(&before);
+        let act = Act::new(name, Outcome::expect(word, "replaced"), took, &counts)
+            .with_cut(self.failed_sessions() - sessions);
+        self.teller.closes(&act);
+        self.report.acts.push(act);
         Ok(())
+    }
+
+    /// Counts the WebSocket sessions and messages that failed so far.
+    fn failed_sessions(&self) -> u64 {
+        let streams = self.load.snapshot_by_stream();
+        streams
+            .iter()
+            .filter(|(name, _)| name == WEBSOCKETS)
+            .map(|(_, counts)| counts.failed.total())
+            .sum()
     }
 
     /// What the control plane and the router have of memory.
     async fn measure_memory(&mut self) -> Result<()> {
-        let before = self.load.snapshot();
-        drop(before);
         let mut bytes = 0;
         for role in ["serve", "router"] {
             bytes += self

@@ -70,7 +70,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer
             &json!({ "version": app.config.version }),
         )),
         (&Method::GET, ["secret-check"]) => Ok(secret_check(app)),
-        (&Method::GET, ["slow"]) => Ok(slow(request.uri().query())),
+        (&Method::GET, ["slow"]) => Ok(slow(request.uri().query()).await),
         (&Method::GET, ["ws"]) => Ok(websocket::upgrade(app, request)),
         (
             _,
@@ -235,11 +235,15 @@ async fn winners(app: &App) -> Result<Answer, Problem> {
     Ok(json(StatusCode::OK, &body))
 }
 
-/// An answer that takes as long as it is asked to, a little at a time.
-fn slow(query: Option<&str>) -> Answer {
-    let wanted = number(query, "ms")
-        .and_then(|ms| u64::try_from(ms).ok())
-        .unwrap_or(2_000);
+/// An answer that takes as long as it is asked to: a little at a time for `ms`, or after a silence
+/// of `think_ms`, whole.
+async fn slow(query: Option<&str>) -> Answer {
+    let milliseconds = |name| number(query, name).and_then(|ms| u64::try_from(ms).ok());
+    if let Some(think) = milliseconds("think_ms") {
+        tokio::time::sleep(Duration::from_millis(think.min(SLOWEST_MS))).await;
+        return text(StatusCode::OK, PLAIN, "done\n");
+    }
+    let wanted = milliseconds("ms").unwrap_or(2_000);
     let drips = stream::unfold(Some(wanted.min(SLOWEST_MS)), |left| async move {
         let left = left?;
         if left == 0 {
