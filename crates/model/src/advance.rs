@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::analysis::Verdict;
 use crate::deployment::{Deployment, Failure, JobState, Kind, Outcome, PauseReason, Phase};
-use crate::desired::{Allocation, allocate, desired};
+use crate::desired::{Allocation, allocate, desired, share_of};
 use crate::environment::Environment;
 use crate::id::ServiceName;
 use crate::instance::{after, elapsed};
@@ -19,7 +19,7 @@ use crate::release::RenderedService;
 use crate::rollout::Strategy;
 use crate::routing::FULL_WEIGHT;
 use crate::step::Turn;
-use enter::{end, enter, fail, pause, resume};
+use enter::{end, enter, fail, pause, refuse, resume};
 use trouble::{failure, trouble, verdicts};
 
 /// What a deployment does next.
@@ -57,6 +57,14 @@ fn begin(turn: &mut Turn<'_>) -> bool {
     let Some(mut deployment) = turn.environment.waiting.take() else {
         return false;
     };
+    if let Some(hold) = turn
+        .environment
+        .hold
+        .clone()
+        .filter(|_| deployment.automatic)
+    {
+        return refuse(turn, deployment, &hold);
+    }
     deployment.started_at = Some(turn.now);
     deployment.from = turn.environment.stable;
     turn.environment.deployment = Some(deployment);
@@ -147,7 +155,7 @@ fn decide(turn: &Turn<'_>, deployment: &Deployment) -> Move {
             is_settled(turn, deployment),
             Phase::Ended(Outcome::Succeeded),
         ),
-        Phase::Restoring if is_restored(environment) => Move::To(Phase::Reverting),
+        Phase::Restoring if is_restored(environment, deployment) => Move::To(Phase::Reverting),
         Phase::Restoring => {
             let over =
                 elapsed(deployment.progress_at, turn.now) >= deployment.settings.progress_deadline;
@@ -217,7 +225,8 @@ fn unready(turn: &Turn<'_>, deployment: &Deployment, stage: usize) -> Option<Ser
         !service.is_job() && {
             let need = needed(environment, deployment, stage, service);
             !environment.completed.contains(&service.workload)
-                && environment.serving(&service.workload) < need
+                && (environment.serving(&service.workload) < need
+                    || lacks_stable(environment, deployment, stage, service))
         }
     });
     lacking.map(|(name, _)| name.clone())
@@ -238,11 +247,33 @@ fn needed(
     let unchanged = stable.is_some_and(|stable| stable.workload == service.workload);
     if unchanged && environment.weight(&service.workload) == FULL_WEIGHT {
         0
-    } else if unchanged || service.is_stateful() || stable.is_none() {
+    } else if unchanged || service.is_stateful() || environment.starts_afresh(&service.spec.service)
+    {
         wanted
     } else {
         allocation(environment, deployment, stage, wanted).candidate
     }
+}
+
+/// Tells whether the stage gives the stable side of a service more traffic than it has, as after a
+/// way back that failed half-way, and it lacks the instances for it.
+fn lacks_stable(
+    environment: &Environment,
+    deployment: &Deployment,
+    stage: usize,
+    service: &RenderedService,
+) -> bool {
+    let name = &service.spec.service;
+    let stable = environment
+        .stable
+        .and_then(|stable| environment.service(stable, name))
+        .filter(|stable| !stable.is_stateful() && !environment.starts_afresh(name));
+    stable.is_some_and(|stable| {
+        let wanted = environment.wanted(service);
+        let weight = FULL_WEIGHT - allocation(environment, deployment, stage, wanted).weight;
+        weight > environment.weight(&stable.workload)
+            && environment.serving(&stable.workload) < share_of(environment.wanted(stable), weight)
+    })
 }
 
 fn allocation(
@@ -267,6 +298,10 @@ fn shifted(turn: &Turn<'_>, deployment: &Deployment, stage: usize) -> Move {
             since: turn.now,
         });
     }
+    // Somebody scaled down meanwhile, and there are fewer stages than there were.
+    if !is_shifted(environment, deployment) {
+        return Move::To(Phase::Provisioning { stage });
+    }
     let bakes = deployment.kind == Kind::Release
         && environment.stable.is_some()
         && !deployment.settings.bake.is_zero();
@@ -275,6 +310,16 @@ fn shifted(turn: &Turn<'_>, deployment: &Deployment, stage: usize) -> Move {
     } else {
         Phase::Draining
     })
+}
+
+/// Tells whether the candidate has all the traffic of all its services.
+fn is_shifted(environment: &Environment, deployment: &Deployment) -> bool {
+    let rendering = environment.renderings.get(&deployment.release);
+    let mut services = rendering
+        .into_iter()
+        .flat_map(|rendering| rendering.services.values())
+        .filter(|service| !service.is_job());
+    services.all(|service| environment.weight(&service.workload) == FULL_WEIGHT)
 }
 
 fn soaked(turn: &Turn<'_>, deployment: &Deployment, stage: usize, since: Timestamp) -> Move {
@@ -299,12 +344,6 @@ fn soaked(turn: &Turn<'_>, deployment: &Deployment, stage: usize, since: Timesta
         );
         return Move::Pause(PauseReason::Inconclusive, detail);
     }
-    if deployment.baseline.is_none() {
-        return Move::Pause(
-            PauseReason::Inconclusive,
-            "the router does not report".to_owned(),
-        );
-    }
     if step.is_some_and(|step| step.pause) {
         return Move::Pause(
             PauseReason::Step,
@@ -327,8 +366,9 @@ fn is_settled(turn: &Turn<'_>, deployment: &Deployment) -> bool {
     settled || elapsed(deployment.progress_at, turn.now) >= deployment.settings.progress_deadline
 }
 
-/// Tells whether the stable release can take all the traffic.
-fn is_restored(environment: &Environment) -> bool {
+/// Tells whether the stable release can take all the traffic. A service that has it already is not
+/// waited for, but for one that was stopped to be recreated: its requests are held.
+fn is_restored(environment: &Environment, deployment: &Deployment) -> bool {
     let Some(stable) = environment.stable_rendering() else {
         return true;
     };
@@ -337,8 +377,8 @@ fn is_restored(environment: &Environment) -> bool {
         .values()
         .filter(|service| !service.is_job())
         .all(|service| {
-            let weight = environment.weight(&service.workload);
-            weight == FULL_WEIGHT
+            let was_stopped = deployment.settings.strategy == Strategy::Recreate;
+            (!was_stopped && environment.weight(&service.workload) == FULL_WEIGHT)
                 || environment.completed.contains(&service.workload)
                 || environment.serving(&service.workload) >= environment.wanted(service)
         })

@@ -18,6 +18,9 @@ use crate::routing::RouteMode;
 /// Why a request was not accepted. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// The release has no service: to deploy it would remove everything.
+    #[error("the release has no service: deploying it would remove everything")]
+    Empty,
     /// No deployment is active or waiting.
     #[error("no deployment is under way")]
     NoDeployment,
@@ -112,6 +115,22 @@ impl Change {
     }
 }
 
+impl Deployment {
+    /// Starts the way back because a person wishes so.
+    fn turn_back(&mut self, reason: String, at: Timestamp) {
+        self.failure = Some(Failure {
+            reason,
+            service: None,
+            log_tail: Vec::new(),
+            aborted: true,
+            at,
+        });
+        self.paused = None;
+        self.phase = Phase::Restoring;
+        self.progress_at = at;
+    }
+}
+
 impl Environment {
     fn deployment_subject(&self, number: DeploymentNumber) -> String {
         format!("{}/{number}", self.id)
@@ -127,10 +146,15 @@ impl Environment {
         if let Some(hold) = self.hold.as_ref().filter(|_| request.automatic) {
             return Err(Refusal::OnHold(hold.reason.clone()));
         }
+        if request.rendering.services.is_empty() {
+            return Err(Refusal::Empty);
+        }
         let mut change = Change::default();
         self.supersede_waiting(&mut change, &request.actor, at);
         if request.kind == Kind::Rollback {
-            self.cut_short(&mut change, &request, at);
+            let reason = format!("rollback to release {} was asked for", request.release);
+            self.give_way(&mut change, &request.actor, reason, at);
+            self.hold_for_rollback(&mut change, &request, at);
         }
         let number = DeploymentNumber(self.next_deployment);
         self.next_deployment += 1;
@@ -141,7 +165,7 @@ impl Environment {
             settings,
             peers,
             actor,
-            ..
+            automatic,
         } = request;
         let subject = self.deployment_subject(number);
         change.event(
@@ -157,7 +181,8 @@ impl Environment {
             kind,
             release,
             from: self.stable,
-            actor,
+            actor: actor.clone(),
+            automatic,
             settings: if kind == Kind::Rollback {
                 all_at_once(settings)
             } else {
@@ -180,8 +205,26 @@ impl Environment {
         for (service, address) in peers {
             self.peers.entry(service).or_insert(address);
         }
-        self.lifecycle = Lifecycle::Up;
+        if self.lifecycle == Lifecycle::Down {
+            self.lifecycle = Lifecycle::Up;
+            change.event(at, &actor, "environment.up", self.id.to_string(), None);
+        }
         Ok((number, change))
+    }
+
+    /// After a rollback nothing is deployed by itself until a person says so: automation would
+    /// bring back what was just taken away.
+    fn hold_for_rollback(&mut self, change: &mut Change, request: &Request, at: Timestamp) {
+        let reason = format!("release {} was rolled back to", request.release);
+        let subject = self.id.to_string();
+        change.event(
+            at,
+            &request.actor,
+            "environment.held",
+            subject,
+            Some(reason.clone()),
+        );
+        self.hold = Some(Hold { reason, since: at });
     }
 
     fn supersede_waiting(&mut self, change: &mut Change, actor: &str, at: Timestamp) {
@@ -194,22 +237,47 @@ impl Environment {
         change.finish(waiting, Outcome::Superseded, at);
     }
 
-    /// Ends the active deployment where it is, for a rollback to take over. What has traffic keeps
-    /// it until the rollback moved it.
-    fn cut_short(&mut self, change: &mut Change, request: &Request, at: Timestamp) {
+    /// Lets a rollback take over from the active deployment. One whose strategy stopped the stable
+    /// release first goes its own way back: until that is done requests are held, and a rollback
+    /// that took over would let them go to nobody.
+    fn give_way(&mut self, change: &mut Change, actor: &str, reason: String, at: Timestamp) {
+        let stopped_first = |active: &&mut Deployment| {
+            let between = match active.phase {
+                Phase::Vacating
+                | Phase::Provisioning { .. }
+                | Phase::Shifting { .. }
+                | Phase::Restoring
+                | Phase::Reverting => active.shifted_at.is_none(),
+                Phase::Queued
+                | Phase::Preparing
+                | Phase::Soaking { .. }
+                | Phase::Baking { .. }
+                | Phase::Draining
+                | Phase::Discarding
+                | Phase::Ended(_) => false,
+            };
+            between && active.settings.strategy == Strategy::Recreate
+        };
+        match self.deployment.as_mut().filter(stopped_first) {
+            Some(active) if active.is_rolling_back() => {}
+            Some(active) => {
+                active.turn_back(reason.clone(), at);
+                let subject = format!("{}/{}", self.id, active.number);
+                change.event(at, actor, "deployment.aborting", subject, Some(reason));
+            }
+            None => self.cut_short(change, actor, reason, at),
+        }
+    }
+
+    /// Ends the active deployment where it is. What has traffic keeps it until something else moves
+    /// it.
+    fn cut_short(&mut self, change: &mut Change, actor: &str, reason: String, at: Timestamp) {
         let Some(mut active) = self.deployment.take() else {
             return;
         };
-        let reason = format!("rollback to release {} was asked for", request.release);
         let subject = self.deployment_subject(active.number);
         if active.phase == Phase::Draining {
-            change.event(
-                at,
-                &request.actor,
-                "deployment.ended",
-                subject,
-                Some(reason),
-            );
+            change.event(at, actor, "deployment.ended", subject, Some(reason));
             return change.finish(active, Outcome::Succeeded, at);
         }
         active.failure.get_or_insert(Failure {
@@ -219,13 +287,7 @@ impl Environment {
             aborted: true,
             at,
         });
-        change.event(
-            at,
-            &request.actor,
-            "deployment.aborted",
-            subject,
-            Some(reason),
-        );
+        change.event(at, actor, "deployment.aborted", subject, Some(reason));
         change.finish(active, Outcome::Aborted, at);
     }
 
@@ -252,16 +314,7 @@ impl Environment {
         if active.is_rolling_back() {
             return Err(Refusal::RollingBack(number));
         }
-        active.failure = Some(Failure {
-            reason: reason.clone(),
-            service: None,
-            log_tail: Vec::new(),
-            aborted: true,
-            at,
-        });
-        active.paused = None;
-        active.phase = Phase::Restoring;
-        active.progress_at = at;
+        active.turn_back(reason.clone(), at);
         let subject = self.deployment_subject(number);
         change.event(at, actor, "deployment.aborting", subject, Some(reason));
         Ok((number, change))
@@ -368,16 +421,8 @@ impl Environment {
     pub fn take_down(&mut self, actor: &str, at: Timestamp) -> Change {
         let mut change = Change::default();
         self.supersede_waiting(&mut change, actor, at);
-        if let Some(mut active) = self.deployment.take() {
-            active.failure.get_or_insert(Failure {
-                reason: format!("the environment was taken down by {actor}"),
-                service: None,
-                log_tail: Vec::new(),
-                aborted: true,
-                at,
-            });
-            change.finish(active, Outcome::Aborted, at);
-        }
+        let reason = format!("the environment was taken down by {actor}");
+        self.cut_short(&mut change, actor, reason, at);
         self.lifecycle = Lifecycle::Down;
         self.shares.clear();
         change.event(at, actor, "environment.down", self.id.to_string(), None);

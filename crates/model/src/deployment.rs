@@ -23,6 +23,9 @@ pub struct Deployment {
     pub from: Option<ReleaseNumber>,
     /// Who asked for it.
     pub actor: String,
+    /// Whether nobody in particular did: it does not begin while the environment is held.
+    #[serde(default)]
+    pub automatic: bool,
     /// How it is rolled out.
     pub settings: Settings,
     /// When it was asked for.

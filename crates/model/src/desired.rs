@@ -198,14 +198,19 @@ fn planned_sides(environment: &Environment, name: &ServiceName) -> Vec<Side> {
             .collect();
     };
     let candidate = view(environment, Some(deployment.release), name);
+    // Where nothing serves there is nothing to replace: the old release is started only to go back.
+    let afresh = environment.starts_afresh(name) && !deployment.is_rolling_back();
+    let stable = stable.filter(|stable| !afresh || is_same(stable, candidate.as_ref()));
     match (stable, candidate) {
-        (Some(stable), Some(candidate))
-            if stable.service.workload == candidate.service.workload =>
-        {
+        (Some(stable), Some(candidate)) if is_same(&stable, Some(&candidate)) => {
             unchanged(deployment, &stable, &candidate)
         }
         (stable, candidate) => changed(deployment, environment, stable, candidate),
     }
+}
+
+fn is_same(stable: &View<'_>, candidate: Option<&View<'_>>) -> bool {
+    candidate.is_some_and(|candidate| candidate.service.workload == stable.service.workload)
 }
 
 /// A service that the candidate renders as the stable release does: it is not touched, and is

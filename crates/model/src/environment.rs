@@ -148,6 +148,15 @@ impl Environment {
             .map_or(0, |share| share.weight)
     }
 
+    /// Tells whether the stable release has no part in a service's traffic, because nothing was
+    /// ever brought out or because the environment was down: there is nothing to replace, so a
+    /// candidate comes whole and at once.
+    pub fn starts_afresh(&self, service: &ServiceName) -> bool {
+        let stable = self.stable.and_then(|stable| self.service(stable, service));
+        let mut shares = self.shares.get(service).into_iter().flatten();
+        stable.is_none_or(|stable| shares.all(|share| share.workload != stable.workload))
+    }
+
     /// Returns the releases that something still needs: nothing of them may be pruned.
     pub fn releases_in_play(&self) -> BTreeSet<ReleaseNumber> {
         let deployments = self.deployment.iter().chain(&self.waiting);

@@ -67,6 +67,10 @@ pub enum Phase {
         since: Timestamp,
         /// The generation of the route table that does not name it.
         generation: u64,
+        /// When the router's confirmation of that table was seen: what is in flight has its time
+        /// from then on.
+        #[serde(default)]
+        confirmed: Option<Timestamp>,
     },
     /// It was told to stop.
     Stopping {

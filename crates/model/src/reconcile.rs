@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::deployment::{Failure, JobState, Kind, Phase as Rollout};
 use crate::desired::{Side, desired};
 use crate::environment::{Environment, Lifecycle};
@@ -302,6 +304,10 @@ fn dependencies_are_met(
             return true;
         };
         let workload = &dependency.workload;
+        if !dependency.is_job() && environment.wanted(dependency) == 0 {
+            // Nobody wants any of it, so nobody can wait for it.
+            return true;
+        }
         match condition {
             Condition::Started => environment.live(workload).any(Instance::is_running),
             Condition::Healthy => environment.serving(workload) > 0,
@@ -352,6 +358,7 @@ fn retire(turn: &mut Turn<'_>, number: u32) {
         Phase::Draining {
             since: now,
             generation: 0,
+            confirmed: None,
         },
     );
 }
@@ -430,28 +437,42 @@ pub(crate) fn drain(turn: &mut Turn<'_>) -> bool {
         let Some(one) = turn.environment.instances.get(&number).cloned() else {
             continue;
         };
-        let Phase::Draining { since, generation } = one.phase else {
+        let Phase::Draining {
+            since,
+            generation,
+            confirmed,
+        } = one.phase
+        else {
             continue;
         };
-        if generation == 0 && present > 0 {
-            set_phase(
-                turn,
-                number,
-                Phase::Draining {
-                    since,
-                    generation: present,
-                },
-            );
-            decided = true;
-        } else if is_drained(turn, &one, generation) {
-            set_phase(turn, number, Phase::Stopping { since: turn.now });
-            decided = true;
-        }
+        let confirms = || {
+            turn.environment
+                .has_acknowledged(turn.observation, generation)
+        };
+        let phase = if is_drained(turn, &one, confirmed) {
+            Phase::Stopping { since: turn.now }
+        } else if generation == 0 && present > 0 {
+            Phase::Draining {
+                since,
+                generation: present,
+                confirmed,
+            }
+        } else if confirmed.is_none() && confirms() {
+            Phase::Draining {
+                since,
+                generation,
+                confirmed: Some(turn.now),
+            }
+        } else {
+            continue;
+        };
+        set_phase(turn, number, phase);
+        decided = true;
     }
     decided
 }
 
-fn is_drained(turn: &Turn<'_>, one: &Instance, generation: u64) -> bool {
+fn is_drained(turn: &Turn<'_>, one: &Instance, confirmed: Option<Timestamp>) -> bool {
     let environment = &turn.environment;
     let listens = environment
         .service(one.release, &one.workload.service)
@@ -459,17 +480,11 @@ fn is_drained(turn: &Turn<'_>, one: &Instance, generation: u64) -> bool {
     if one.job.is_some() || !listens || environment.published.generation == 0 {
         return true;
     }
-    let Phase::Draining { since, .. } = one.phase else {
+    let (Some(confirmed), Some(report)) = (confirmed, &turn.observation.router) else {
         return false;
     };
-    if !environment.has_acknowledged(turn.observation, generation) {
-        return false;
-    }
     let id = environment.instance_id(one);
-    let Some(report) = &turn.observation.router else {
-        return false;
-    };
-    let waited = elapsed(since, turn.now);
+    let waited = elapsed(confirmed, turn.now);
     let (requests, upgraded) = drain_times(environment, one);
     report.load(&id).is_none_or(|load| {
         (load.in_flight == 0 || waited >= requests) && (load.upgraded == 0 || waited >= upgraded)

@@ -311,9 +311,12 @@ fn wake_at(environment: &Environment, now: Timestamp) -> Option<Timestamp> {
                 .instances
                 .values()
                 .flat_map(|one| match one.phase {
-                    instance::Phase::Draining { since, .. } => {
+                    instance::Phase::Draining {
+                        confirmed: Some(confirmed),
+                        ..
+                    } => {
                         let (requests, upgraded) = reconcile::drain_times(environment, one);
-                        vec![after(since, requests), after(since, upgraded)]
+                        vec![after(confirmed, requests), after(confirmed, upgraded)]
                     }
                     _ => Vec::new(),
                 }),

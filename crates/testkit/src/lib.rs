@@ -1,4 +1,5 @@
 //! Test only: simulated engine and router, virtual clock, contract suite, tidy checks.
 
 pub mod contract;
+pub mod sim;
 pub mod tidy;

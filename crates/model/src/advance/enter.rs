@@ -136,7 +136,11 @@ fn set_shares(turn: &mut Turn<'_>, deployment: &Deployment, stage: usize) {
         let wanted = environment.wanted(service);
         let weight = allocation(environment, deployment, stage, wanted).weight;
         let shares = match stable {
-            Some(stable) if stable.workload != candidate.workload && !service.is_stateful() => {
+            Some(stable)
+                if stable.workload != candidate.workload
+                    && !service.is_stateful()
+                    && !environment.starts_afresh(name) =>
+            {
                 vec![
                     Share {
                         weight: FULL_WEIGHT - weight,
@@ -193,8 +197,13 @@ fn become_stable(turn: &mut Turn<'_>, deployment: &Deployment) {
         .saturating_sub(Environment::HISTORY);
     environment.history.drain(..surplus);
     set_stable_shares(turn);
-    if deployment.kind == Kind::Release {
-        turn.environment.hold = None;
+    // A hold that began after this was asked for is about something else.
+    let mends =
+        |hold: &mut Hold| deployment.kind == Kind::Release && hold.since <= deployment.requested_at;
+    if turn.environment.hold.take_if(mends).is_some() {
+        let subject = turn.environment.id.to_string();
+        let reason = format!("release {release} was brought out");
+        turn.event("environment.released", subject, Some(reason));
     }
 }
 
@@ -271,6 +280,31 @@ fn ran_irreversible_job(turn: &Turn<'_>) -> Option<ServiceName> {
         .cloned()
 }
 
+/// Ends a deployment that nobody in particular asked for and that must not begin.
+pub(super) fn refuse(turn: &mut Turn<'_>, mut deployment: Deployment, hold: &Hold) -> bool {
+    let reason = format!("automatic deployment is on hold: {}", hold.reason);
+    let from = deployment.state().to_string();
+    deployment.phase = Phase::Ended(Outcome::Aborted);
+    deployment.finished_at = Some(turn.now);
+    deployment.failure = Some(Failure {
+        reason: reason.clone(),
+        service: None,
+        log_tail: Vec::new(),
+        aborted: true,
+        at: turn.now,
+    });
+    let to = deployment.state().to_string();
+    let subject = format!("{}/{}", turn.environment.id, deployment.number);
+    turn.transition(
+        "deployment.ended",
+        subject,
+        [Some(from), Some(to)],
+        Some(reason),
+    );
+    turn.finished.push(deployment);
+    true
+}
+
 /// Ends the active deployment.
 pub(super) fn end(turn: &mut Turn<'_>, outcome: Outcome) -> bool {
     let subject = subject(turn);
@@ -293,9 +327,11 @@ pub(super) fn end(turn: &mut Turn<'_>, outcome: Outcome) -> bool {
             deployment.state()
         );
         turn.environment.hold = Some(Hold {
-            reason: text,
+            reason: text.clone(),
             since: turn.now,
         });
+        let environment = turn.environment.id.to_string();
+        turn.event("environment.held", environment, Some(text));
     }
     let to = deployment.state().to_string();
     turn.transition("deployment.ended", subject, [Some(from), Some(to)], reason);

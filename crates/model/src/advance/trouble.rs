@@ -136,12 +136,14 @@ fn waiting_for(turn: &Turn<'_>, deployment: &Deployment) -> Option<String> {
     }
 }
 
-/// Judges every changed service that has traffic to be judged by.
+/// Judges every changed service that has traffic to be judged by. While the router does not report
+/// there is no data.
 pub(super) fn verdicts(turn: &Turn<'_>, deployment: &Deployment) -> Vec<(ServiceName, Verdict)> {
-    let (Some(baseline), Some(report)) = (&deployment.baseline, &turn.observation.router) else {
-        return Vec::new();
-    };
-    let counted = analysis::counters(report);
+    let known = deployment
+        .baseline
+        .as_ref()
+        .zip(turn.observation.router.as_ref())
+        .map(|(baseline, report)| (baseline, report, analysis::counters(report)));
     let environment = &turn.environment;
     let candidates = environment
         .candidate_rendering()
@@ -158,12 +160,15 @@ pub(super) fn verdicts(turn: &Turn<'_>, deployment: &Deployment) -> Vec<(Service
         {
             continue;
         }
-        let of = |workload| analysis::since(baseline, report, &counted, workload);
-        let (new, old) = (of(&candidate.workload), of(&stable.workload));
-        verdicts.push((
-            name.clone(),
-            analysis::judge(&deployment.settings.analysis, &new, &old),
-        ));
+        let verdict = match &known {
+            None => Verdict::NoData { requests: 0 },
+            Some((baseline, report, counted)) => {
+                let of = |workload| analysis::since(baseline, report, counted, workload);
+                let (new, old) = (of(&candidate.workload), of(&stable.workload));
+                analysis::judge(&deployment.settings.analysis, &new, &old)
+            }
+        };
+        verdicts.push((name.clone(), verdict));
     }
     verdicts
 }
