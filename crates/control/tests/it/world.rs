@@ -233,7 +233,7 @@ impl Prober for WorldProber {
     }
 
     async fn changed(&self, _: &EnvironmentId) {
-        // The engine's moves wake the keeper as well.
+        // sleep: a prober has news now and then; the engine's moves wake the keeper as well.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
