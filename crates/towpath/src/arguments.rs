@@ -75,7 +75,7 @@ pub(crate) struct Demo {
 pub(crate) struct Files {
     /// A Compose file; several are merged in their order
     #[arg(short = 'f', long = "file", value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) compose: Vec<PathBuf>,
     /// The directory that relative paths start from
     #[arg(long, value_name = "DIR")]
     pub(crate) project_directory: Option<PathBuf>,
@@ -338,6 +338,7 @@ pub(crate) struct List {
 
 /// Arguments of `env rm`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Remove {
     #[command(flatten)]
     pub(crate) target: Target,

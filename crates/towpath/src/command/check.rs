@@ -27,15 +27,17 @@ pub(crate) fn run(check: &Check, settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The warnings of each environment.
+type Findings = Vec<(EnvironmentName, Vec<Diagnostic>)>;
+
 /// Returns the warnings of each environment.
-fn findings(check: &Check, settings: &Settings) -> Result<Vec<(EnvironmentName, Vec<Diagnostic>)>> {
-    let names = match &check.env {
-        Some(name) => vec![name.clone()],
-        None => {
-            let here = std::env::current_dir()?;
-            let names = delivery(&here)?.file.environment_names();
-            names.iter().map(ToString::to_string).collect()
-        }
+fn findings(check: &Check, settings: &Settings) -> Result<Findings> {
+    let names = if let Some(name) = &check.env {
+        vec![name.clone()]
+    } else {
+        let here = std::env::current_dir()?;
+        let names = delivery(&here)?.file.environment_names();
+        names.iter().map(ToString::to_string).collect()
     };
     let mut findings = Vec::new();
     for name in names {
@@ -47,7 +49,7 @@ fn findings(check: &Check, settings: &Settings) -> Result<Vec<(EnvironmentName, 
     Ok(findings)
 }
 
-fn report_json(outcome: Result<Vec<(EnvironmentName, Vec<Diagnostic>)>>) -> Result<ExitCode> {
+fn report_json(outcome: Result<Findings>) -> Result<ExitCode> {
     let (good, found) = match outcome {
         Ok(findings) => (
             true,

@@ -55,7 +55,7 @@ pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<Ex
     let files = checkout.as_ref().map_or_else(
         || arguments.files.clone(),
         |checkout| Files {
-            project_directory: Some(checkout.path().to_owned()),
+            project_directory: Some(checkout.path()),
             ..arguments.files.clone()
         },
     );

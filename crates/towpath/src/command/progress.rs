@@ -50,15 +50,14 @@ pub(crate) async fn watch(
 fn verdict(deployment: &Deployment, wait: Wait) -> Option<ExitCode> {
     use DeploymentState as State;
     match deployment.state {
-        State::Succeeded => Some(ExitCode::SUCCESS),
+        // Draining: the stable release changed hands; what is left is to clear away the old one.
+        State::Succeeded | State::Draining => Some(ExitCode::SUCCESS),
         State::Failed
         | State::RolledBack
         | State::Aborted
         | State::Superseded
         | State::RollbackFailed => Some(ExitCode::from(Failure::Operation.code())),
-        State::Baking | State::Draining if wait == Wait::Traffic => Some(ExitCode::SUCCESS),
-        // The stable release changed hands: what is left is to clear away the old one.
-        State::Draining => Some(ExitCode::SUCCESS),
+        State::Baking if wait == Wait::Traffic => Some(ExitCode::SUCCESS),
         State::Paused if deployment.pause.as_ref().is_some_and(needs_a_person) => {
             Some(ExitCode::from(Failure::Operation.code()))
         }

@@ -91,7 +91,7 @@ pub(crate) fn app_of_directory(settings: &Settings) -> Result<AppName> {
 fn working_directory(files: &Files) -> Result<PathBuf> {
     let here = std::env::current_dir().context("cannot find the working directory")?;
     let named = files.project_directory.clone().or_else(|| {
-        let first = files.files.first()?;
+        let first = files.compose.first()?;
         first.parent().map(Path::to_owned)
     });
     Ok(named.map_or_else(|| here.clone(), |named| here.join(named)))
@@ -184,7 +184,7 @@ pub(crate) fn options(
         &files.profile
     };
     Ok(LoadOptions {
-        files: first(&files.files, &environment.compose),
+        files: first(&files.compose, &environment.compose),
         project_directory: files.project_directory.clone(),
         working_directory: std::env::current_dir().context("cannot find the working directory")?,
         env_files: first(&files.env_file, &environment.env_files),

@@ -32,7 +32,12 @@ mod tests {
     #[test]
     fn a_time_is_told_in_the_largest_unit_that_says_enough() {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        let before = |seconds| ago(Timestamp::from_second(1_000_000 - seconds).unwrap(), now);
+        let before = |seconds| {
+            ago(
+                Timestamp::from_second(1_000_000_i64 - seconds).unwrap(),
+                now,
+            )
+        };
         assert_eq!(
             [before(5), before(600), before(7_300)],
             ["5 s ago", "10 min ago", "2 h ago"]

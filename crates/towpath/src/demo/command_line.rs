@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 /// Longer than any command of the story takes.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// Runs commands in one directory, against one data directory.
 #[derive(Debug, Clone)]

@@ -74,17 +74,17 @@ impl Teller {
     }
 
     /// Opens the story.
-    pub(crate) fn title(&self, text: &str) {
+    pub(crate) fn title(self, text: &str) {
         self.print(&format!("{}\n", self.painted("1", text)));
     }
 
     /// Tells one thing.
-    pub(crate) fn line(&self, text: &str) {
+    pub(crate) fn line(self, text: &str) {
         self.print(&format!("  {text}"));
     }
 
     /// Opens an act.
-    pub(crate) fn opens(&self, number: usize, name: &str) {
+    pub(crate) fn opens(self, number: usize, name: &str) {
         self.print(&format!(
             "\n{}",
             self.painted("1;36", &format!("{number:>2}. {name}"))
@@ -92,7 +92,7 @@ impl Teller {
     }
 
     /// Closes an act.
-    pub(crate) fn closes(&self, act: &Act) {
+    pub(crate) fn closes(self, act: &Act) {
         let (colour, mark) = if act.is_good() {
             ("32", "ok")
         } else {
@@ -124,7 +124,7 @@ impl Teller {
     }
 
     /// Prints the table, or the JSON.
-    pub(crate) fn report(&self, report: &Report) -> Result<()> {
+    pub(crate) fn report(self, report: &Report) -> Result<()> {
         if self.json {
             let json = serde_json::to_string_pretty(report).context("cannot write the report")?;
             return writeln!(std::io::stdout(), "{json}").context("cannot print the report");
@@ -149,7 +149,7 @@ impl Teller {
         Ok(())
     }
 
-    fn painted(&self, colour: &str, text: &str) -> String {
+    fn painted(self, colour: &str, text: &str) -> String {
         if self.colour {
             format!("\u{1b}[{colour}m{text}\u{1b}[0m")
         } else {
@@ -157,7 +157,7 @@ impl Teller {
         }
     }
 
-    fn print(&self, text: &str) {
+    fn print(self, text: &str) {
         if !self.json {
             // Whoever closed the pipe wants no more of the story; the demo still clears up.
             drop(writeln!(std::io::stdout(), "{text}"));

@@ -11,11 +11,12 @@ use towpath_load::{Counts, Handle, LoadPlan, Stream};
 
 use super::act::{Act, Outcome};
 use super::command_line::{Answer, CommandLine};
+use super::process::Process;
 use super::report::{Measure, Report, Teller};
 use super::stage::{START_MS, Stage, Version};
 
 /// The longest that anything that is waited for takes.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// The stream of WebSocket sessions.
 const WEBSOCKETS: &str = "websocket";
@@ -50,7 +51,7 @@ pub(crate) async fn tell(stage: &Stage, teller: &Teller) -> Result<Report> {
     telling.scale().await?;
     telling.kill_control_plane().await?;
     telling.kill_instance().await?;
-    telling.measure_memory().await?;
+    telling.measure_memory()?;
     let Telling { load, report, .. } = telling;
     drop(load.stop().await);
     Ok(report)
@@ -325,7 +326,7 @@ impl Telling<'_> {
         let before = self.load.snapshot();
         let began = Instant::now();
         let victims = self.stage.processes(crate::role::LAUNCHES)?;
-        let in_production = |process: &&super::process::Process| {
+        let in_production = |process: &&Process| {
             process.arguments.get(2).is_some_and(|role| role == "web")
                 && process.is_of("production")
         };
@@ -373,14 +374,14 @@ impl Telling<'_> {
     }
 
     /// What the control plane and the router have of memory.
-    async fn measure_memory(&mut self) -> Result<()> {
+    fn measure_memory(&mut self) -> Result<()> {
         let mut bytes = 0;
         for role in ["serve", "router"] {
             bytes += self
                 .stage
                 .processes(role)?
                 .iter()
-                .map(|one| one.resident_bytes())
+                .map(Process::resident_bytes)
                 .sum::<u64>();
         }
         let mebibytes = f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use towpath_control::{Config, Platform, Ports};
-use towpath_engine::probe::HttpProber;
+use towpath_engine::probe::{HttpProber, RunInInstance};
 use towpath_engine::process::{ProcessConfig, ProcessEngine};
 use towpath_model::port::{Clock, DataDirectory};
 use towpath_server::{Context as ServerContext, Listeners};
@@ -42,7 +42,8 @@ pub(crate) async fn run(
         Arc::clone(&clock),
         process,
     )?);
-    let prober = Arc::new(HttpProber::new(Arc::clone(&clock), engine.clone()));
+    let beside: Arc<dyn RunInInstance> = Arc::<ProcessEngine>::clone(&engine);
+    let prober = Arc::new(HttpProber::new(Arc::clone(&clock), beside));
     let router = Arc::new(RouterPort::new(find_or_start(data).await?));
     let is_free = Arc::new(|address: SocketAddr| TcpListener::bind(address).is_ok());
     let ports = Ports {
