@@ -14,7 +14,7 @@ use crate::settings::Settings;
 
 /// Writes it beside the Compose file, and never over one that is there unless told to.
 pub(crate) fn run(init: &Init, settings: &Settings) -> Result<ExitCode> {
-    let loaded = load(&init.files, None, settings)?;
+    let loaded = load(&init.files, settings)?;
     let path = loaded.directory.join(FILE_NAME);
     let mut open = std::fs::OpenOptions::new();
     open.write(true);

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use towpath_compose::{Diagnostic, Diagnostics, LoadOptions, Loaded, RealFiles, Source, Style};
-use towpath_model::delivery::{Delivery, EnvironmentSettings, FILE_NAME};
+use towpath_compose::{Diagnostic, LoadOptions, Loaded, RealFiles, Source, Style};
+use towpath_model::delivery::{Delivery, FILE_NAME};
 use towpath_model::id::{AppName, Digest, EnvironmentId, EnvironmentName};
-use towpath_model::render::{RenderInputs, Rendered, render, wanted_files};
+use towpath_model::render::{self, RenderInputs, Rendered, wanted_files};
 
 use crate::arguments::Files;
 use crate::exit::{Failed, Failure};
@@ -36,9 +36,11 @@ impl App {
         let directory = working_directory(files)?;
         let delivery = delivery(&directory)?;
         let name = choose(&delivery, environment)?;
-        let chosen = delivery.file.environment(&name);
-        let chosen = chosen.ok_or_else(|| unknown(&delivery, &name))?;
-        let loaded = load(files, Some(&chosen), settings)?;
+        let asked = LoadOptions {
+            working_directory: directory,
+            ..options(files, settings)?
+        };
+        let loaded = render::load(&delivery, &name, asked, &RealFiles)?;
         let app = match &delivery.file.app {
             Some(app) => app.clone(),
             None => AppName::new(app_name(&loaded.project.name))?,
@@ -65,7 +67,7 @@ impl App {
                 .map_err(|error| Failed::new(Failure::Input, format!("{error:#}")))?;
             files.insert(path, content);
         }
-        let rendered = render(&RenderInputs {
+        let rendered = render::render(&RenderInputs {
             loaded: &self.loaded,
             delivery: &self.delivery,
             environment: &self.id.name,
@@ -82,7 +84,7 @@ pub(crate) fn app_of_directory(settings: &Settings) -> Result<AppName> {
     if let Some(app) = delivery(&here)?.file.app {
         return Ok(app);
     }
-    let loaded = load(&Files::default(), None, settings)?;
+    let loaded = load(&Files::default(), settings)?;
     Ok(AppName::new(app_name(&loaded.project.name))?)
 }
 
@@ -130,67 +132,35 @@ fn choose(delivery: &Delivery, wanted: Option<&str>) -> Result<EnvironmentName> 
     })
 }
 
-fn unknown(delivery: &Delivery, name: &EnvironmentName) -> Diagnostics {
-    let names = delivery.file.environment_names();
-    let names: Vec<&str> = names.iter().map(EnvironmentName::as_str).collect();
-    Diagnostic::error(
-        "unknown-environment",
-        format!("there is no environment `{name}`"),
-    )
-    .at_maybe(delivery.span(&["environments"]))
-    .help(format!("{FILE_NAME} has: {}", names.join(", ")))
-    .into()
-}
-
 /// Makes an app's name of a project's name, which may have underscores.
 fn app_name(project: &str) -> String {
     project.replace('_', "-").trim_matches('-').to_owned()
 }
 
-/// Loads the Compose project that the arguments, and the environment, name.
-pub(crate) fn load(
-    files: &Files,
-    environment: Option<&EnvironmentSettings>,
-    settings: &Settings,
-) -> Result<Loaded> {
+/// Loads the Compose project that the arguments name, whatever the delivery file says.
+pub(crate) fn load(files: &Files, settings: &Settings) -> Result<Loaded> {
     Ok(towpath_compose::load(
-        &options(files, environment, settings)?,
+        &options(files, settings)?,
         &RealFiles,
     )?)
 }
 
-/// Returns what the compose crate is asked for. What is typed wins over what the delivery file
-/// says of the environment.
-pub(crate) fn options(
-    files: &Files,
-    environment: Option<&EnvironmentSettings>,
-    settings: &Settings,
-) -> Result<LoadOptions> {
-    let none = EnvironmentSettings::default();
-    let environment = environment.unwrap_or(&none);
-    let paths = |texts: &[String]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
-    let first = |typed: &[PathBuf], written: &[String]| {
-        if typed.is_empty() {
-            paths(written)
-        } else {
-            typed.to_vec()
-        }
-    };
-    let mut variables = settings.variables.clone();
-    variables.extend(environment.variables.clone());
-    let profiles = if files.profile.is_empty() {
-        &environment.profiles
-    } else {
-        &files.profile
-    };
+/// Returns what the compose crate is asked for. Paths that were typed are relative to the working
+/// directory, wherever the delivery file is.
+pub(crate) fn options(files: &Files, settings: &Settings) -> Result<LoadOptions> {
+    let here = std::env::current_dir().context("cannot find the working directory")?;
+    let from_here = |paths: &[PathBuf]| paths.iter().map(|path| here.join(path)).collect();
     Ok(LoadOptions {
-        files: first(&files.compose, &environment.compose),
-        project_directory: files.project_directory.clone(),
-        working_directory: std::env::current_dir().context("cannot find the working directory")?,
-        env_files: first(&files.env_file, &environment.env_files),
-        environment: variables,
-        profiles: profiles.clone(),
+        files: from_here(&files.compose),
+        project_directory: files
+            .project_directory
+            .as_ref()
+            .map(|directory| here.join(directory)),
+        env_files: from_here(&files.env_file),
+        environment: settings.variables.clone(),
+        profiles: files.profile.clone(),
         project_name: files.project_name.clone(),
+        working_directory: here,
         ..LoadOptions::default()
     })
 }
