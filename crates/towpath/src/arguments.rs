@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Schema,
     /// Run this directory's app: make a release of it and bring it out
     Up(Up),
+    /// Show what a deployment of this directory would change
+    Plan(Plan),
     /// Bring a release to an environment
     Deploy(Deploy),
     /// Bring an earlier release back
@@ -40,8 +42,14 @@ pub(crate) enum Command {
     Resume(OnDeployment),
     /// Show what runs
     Status(OnDeployment),
+    /// List the releases of an app
+    Releases(Releases),
     /// List what was brought out
     Deployments(Deployments),
+    /// Show the audit trail: who did what, when and why
+    Events(Events),
+    /// Show what instances wrote
+    Logs(Logs),
     /// Change how many instances services have
     Scale(Scale),
     /// Stop everything in an environment; its volumes and releases stay
@@ -49,6 +57,12 @@ pub(crate) enum Command {
     /// List, make and remove environments
     #[command(subcommand)]
     Env(EnvCommand),
+    /// Set, list and remove the secrets of an environment
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Make, list and revoke tokens for the API on TCP
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Run the control plane
     Serve(Serve),
     /// Run the data plane (the control plane starts it by itself)
@@ -315,6 +329,135 @@ fn count(text: &str) -> Result<(String, u32), String> {
         .parse()
         .map_err(|_| format!("`{count}` is not a number of instances"))?;
     Ok((service.to_owned(), count))
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `releases`.
+#[derive(Debug, Args)]
+pub(crate) struct Releases {
+    /// The app; that of this directory when absent
+    pub(crate) app: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Events {
+    #[command(subcommand)]
+    pub(crate) command: Option<EventCommand>,
+    /// Only those of this environment: a name, or `app/name`
+    #[arg(long, short = 'e', value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// How many: the latest ones
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: u32,
+    /// Go on with new lines as they are written
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do with the audit trail, other than read it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventCommand {
+    /// Check that no line was changed, removed or added by another hand
+    Verify(List),
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Only these services
+    pub(crate) service: Vec<String>,
+    /// Only this instance, by its number
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) instance: Option<u32>,
+    /// Only the last so many lines of each instance
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+    /// Go on with new lines as they are written
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Print JSON, a line for each line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do with secrets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Set one, to what comes from standard input or a file
+    Set(SecretSet),
+    /// List them, without their values
+    Ls(OnDeployment),
+    /// Remove one
+    Rm(SecretRemove),
+}
+
+/// Arguments of `secret set`.
+#[derive(Debug, Args)]
+pub(crate) struct SecretSet {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The secret
+    pub(crate) name: String,
+    /// A file whose content is the value, in place of standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `secret rm`.
+#[derive(Debug, Args)]
+pub(crate) struct SecretRemove {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The secret
+    pub(crate) name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make one, and print it: it cannot be had again
+    Create(OnToken),
+    /// List them
+    Ls(List),
+    /// Revoke one for ever
+    Rm(OnToken),
+}
+
+/// Arguments of commands on one token.
+#[derive(Debug, Args)]
+pub(crate) struct OnToken {
+    /// What it is for, of a new one; its id, of one that is there
+    pub(crate) name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to do with environments.

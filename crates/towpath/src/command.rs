@@ -6,15 +6,21 @@ mod config;
 mod connect;
 mod deploy;
 mod environment;
+mod event;
 mod git;
 mod init;
+mod log;
 mod man;
+mod plan;
 mod progress;
 mod project;
+mod release;
 mod rollout;
+mod secret;
 mod source;
 mod status;
 mod table;
+mod token;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -43,6 +49,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Config(config) => config::run(&config, &settings),
         Command::Schema => print(&format!("{:#}\n", towpath_model::delivery::schema())),
         Command::Up(up) => deploy::up(&up, &settings).await,
+        Command::Plan(plan) => plan::run(&plan, &settings).await,
         Command::Deploy(deploy) => deploy::deploy(&deploy, &settings).await,
         Command::Rollback(rollback) => rollout::rollback(&rollback, &settings).await,
         Command::Abort(on) => rollout::run(rollout::Verb::Abort, &on, &settings).await,
@@ -50,9 +57,14 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Resume(on) => rollout::run(rollout::Verb::Resume, &on, &settings).await,
         Command::Status(on) => status::status(&on, &settings).await,
         Command::Deployments(deployments) => status::deployments(&deployments, &settings).await,
+        Command::Releases(releases) => release::run(&releases, &settings).await,
+        Command::Events(events) => event::run(&events, &settings).await,
+        Command::Logs(logs) => log::run(&logs, &settings).await,
         Command::Scale(scale) => environment::scale(&scale, &settings).await,
         Command::Down(on) => environment::down(&on, &settings).await,
         Command::Env(env) => environment::run(&env, &settings).await,
+        Command::Secret(secret) => secret::run(&secret, &settings).await,
+        Command::Token(token) => token::run(&token, &settings).await,
         Command::Serve(serve) => {
             let data = prepare(&serve.data, &settings)?;
             serve::run(&data, serve.listen, &settings).await?;

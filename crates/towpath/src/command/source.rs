@@ -82,7 +82,7 @@ fn classify(root: &Path, entry: &ignore::DirEntry) -> Result<Option<(TreePath, E
         EntryKind::Symlink
     } else if kind.is_file() {
         let mode = entry.metadata()?.permissions().mode();
-        if mode & 0o111 == 0 {
+        if mode & 0o100 == 0 {
             EntryKind::File
         } else {
             EntryKind::Executable
