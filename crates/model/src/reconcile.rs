@@ -251,11 +251,45 @@ fn level(turn: &mut Turn<'_>, side: &Side) {
         for number in surplus(&turn.environment, &side.workload, live - side.count) {
             retire(turn, number);
         }
-    } else if live < side.count && may_start(turn, side) {
+    } else if live < side.count && side.may_start {
+        let live = live + take_back(turn, side, side.count - live);
+        if live >= side.count || !may_start(turn, side) {
+            return;
+        }
         for _ in live..side.count {
             decide_on(turn, &side.workload, side.release, None);
         }
     }
+}
+
+/// Takes back healthy instances that were to go and were not told to stop yet: the router may still
+/// give them requests, and they may be the last ones that can answer. Returns how many.
+fn take_back(turn: &mut Turn<'_>, side: &Side, missing: u32) -> u32 {
+    let leaving = turn.environment.instances.values().filter(|one| {
+        one.job.is_none()
+            && one.workload == side.workload
+            && one.health == Health::Healthy
+            && matches!(one.phase, Phase::Draining { .. })
+    });
+    let running: Vec<(u32, Phase)> = leaving
+        .filter_map(|one| {
+            let id = turn.environment.instance_id(one);
+            let seen = turn
+                .observation
+                .instances
+                .iter()
+                .find(|seen| seen.id == id)?;
+            let InstanceState::Running { address, since } = seen.state else {
+                return None;
+            };
+            Some((one.number, Phase::Running { address, since }))
+        })
+        .take(usize::try_from(missing).unwrap_or(usize::MAX))
+        .collect();
+    for (number, phase) in &running {
+        set_phase(turn, *number, phase.clone());
+    }
+    u32::try_from(running.len()).unwrap_or(u32::MAX)
 }
 
 /// Chooses who goes: who is not well first, then who came last.

@@ -277,7 +277,7 @@ fn default_stop() -> Stop {
 }
 
 /// What the engine has and the record does not: ended instances are forgotten, others stopped.
-/// They carry the environment's own ids, so nothing foreign is touched.
+/// What another environment has is not touched, should the engine show it.
 fn left_overs(environment: &Environment, observation: &Observation) -> Vec<Action> {
     let known = |id: &InstanceId| {
         environment
@@ -285,7 +285,10 @@ fn left_overs(environment: &Environment, observation: &Observation) -> Vec<Actio
             .get(&id.number)
             .is_some_and(|one| one.workload.service == id.service)
     };
-    let unknown = observation.instances.iter().filter(|one| !known(&one.id));
+    let unknown = observation
+        .instances
+        .iter()
+        .filter(|one| one.id.environment == environment.id && !known(&one.id));
     unknown
         .filter_map(|one| match one.state {
             InstanceState::Exited(_) => Some(Action::Remove(one.id.clone())),

@@ -191,6 +191,17 @@ impl App {
         }
     }
 
+    /// Returns what an instance of another environment is.
+    pub(super) fn foreign() -> WorkloadSpec {
+        let blueprint = Blueprint {
+            version: 0,
+            nature: Nature::Good,
+            replicas: 1,
+            secret: 1,
+        };
+        spec("web", &blueprint)
+    }
+
     /// Returns where the services are reached by the others.
     pub(super) fn peers(rendering: &Rendering) -> BTreeMap<ServiceName, SocketAddr> {
         let listening = rendering

@@ -10,9 +10,15 @@ use towpath_model::observation::{ArtifactState, Exit, InstanceState, ObservedIns
 use towpath_model::port::{Artifacts, InstanceStart, Stop};
 use towpath_model::workload::{Command, WorkloadSpec};
 
+use super::app::App;
 use super::chance::Chance;
 use super::clock::{Ms, moment, ms};
 use super::nature::Nature;
+
+/// Returns the id of an instance of another environment, which the engine shows to everybody.
+pub(super) fn foreign() -> InstanceId {
+    "shop/staging/web-1".parse().expect("a valid instance id")
+}
 
 /// One process.
 #[derive(Debug)]
@@ -89,8 +95,20 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new() -> Self {
-        Self::default()
+    /// Makes an engine on which another environment runs something already.
+    pub(super) fn new(chance: &mut Chance) -> Self {
+        let mut engine = Self::default();
+        let spec = App::foreign();
+        let start = InstanceStart {
+            id: foreign(),
+            workload: spec.id(),
+            release: ReleaseNumber(1),
+            spec: Arc::new(spec),
+            fixed_port: None,
+            peers: BTreeMap::new(),
+        };
+        engine.start(&start, 0, chance);
+        engine
     }
 
     pub(super) fn due(&self) -> Option<Ms> {

@@ -114,7 +114,7 @@ impl World {
         self.ledger.figures.steps += 1;
         let mut next = step(&memory.environment, &observation, moment(self.now));
         if let Some(sabotage) = self.sabotage {
-            sabotage.step(&mut next, &memory.environment, &observation);
+            sabotage.step(&mut next, &memory.environment);
         }
         let Step {
             environment,
@@ -176,6 +176,7 @@ impl World {
         for deployment in rows {
             let before = self.ledger.rows.get(&deployment.number);
             check::rollout::row(before, deployment)?;
+            check::rollout::abort_is_heard(before, deployment)?;
             let aborted = before.is_some_and(|row| row.aborted);
             let row = Row {
                 deployment: deployment.clone(),

@@ -8,7 +8,7 @@ use super::app::App;
 use super::chance::Chance;
 use super::check;
 use super::clock::Ms;
-use super::engine::Engine;
+use super::engine::{Engine, foreign};
 use super::fault::Faults;
 use super::invariant::{Breach, Broken};
 use super::ledger::Ledger;
@@ -61,7 +61,7 @@ impl World {
             now: 0,
             faults,
             app: App::new(&mut chance),
-            engine: Engine::new(),
+            engine: Engine::new(&mut chance),
             router: Router::new(id),
             plane: Plane::Down { until: 0 },
             people: People::new(&mut chance),
@@ -185,7 +185,7 @@ impl World {
                 .engine
                 .processes
                 .values()
-                .filter(|one| one.is_alive())
+                .filter(|one| one.is_alive() && one.id != foreign())
                 .map(|one| one.id.clone())
                 .collect();
             if let Some(id) = self.chance.pick(&alive) {

@@ -53,3 +53,23 @@ fn a_seed_is_replayed_to_the_letter() {
         assert_eq!(sim::run(seed, None).unwrap(), sim::run(seed, None).unwrap());
     }
 }
+
+/// The most seeds that a sabotage may live through before its own rule catches it.
+const PATIENCE: u64 = 300;
+
+#[test]
+fn every_rule_bites() {
+    println!("| sabotage | invariant | caught by seed | at (ms) |\n|---|---|---|---|");
+    for (sabotage, invariant) in sim::Sabotage::ALL {
+        let breach = (0..PATIENCE)
+            .filter_map(|seed| sim::run(seed, Some(sabotage)).err())
+            .find(|breach| breach.broken.invariant == invariant)
+            .unwrap_or_else(|| panic!("{sabotage:?} is never caught as {invariant:?}"));
+        println!(
+            "| {sabotage:?} | {} | {} | {} |",
+            invariant.number(),
+            breach.seed,
+            breach.at_ms
+        );
+    }
+}

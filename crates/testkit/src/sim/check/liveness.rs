@@ -156,7 +156,12 @@ fn no_orphans(world: &World, failed_way_back: bool) -> Result<(), Broken> {
         let is_stable = stable.is_some_and(|stable| stable.workload == process.workload);
         record.lifecycle == Lifecycle::Up && (is_stable || failed_way_back)
     };
-    match world.engine.processes.values().find(|one| !wanted(one)) {
+    let mut ours = world
+        .engine
+        .processes
+        .values()
+        .filter(|one| one.id.environment == record.id);
+    match ours.find(|one| !wanted(one)) {
         Some(orphan) => Invariant::Stuck.broken(format!(
             "{} is left over in the end: {:?}",
             orphan.id, orphan.state

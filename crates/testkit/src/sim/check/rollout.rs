@@ -48,6 +48,22 @@ pub(in crate::sim) fn row(before: Option<&Row>, now: &Deployment) -> Result<(), 
     }
 }
 
+/// Rule 9: what was aborted goes back.
+pub(in crate::sim) fn abort_is_heard(before: Option<&Row>, now: &Deployment) -> Result<(), Broken> {
+    let ended_so = matches!(
+        now.outcome(),
+        Some(Outcome::Aborted | Outcome::RollbackFailed)
+    );
+    if before.is_some_and(|row| row.aborted) && !now.is_rolling_back() && !ended_so {
+        return Invariant::Stuck.broken(format!(
+            "deployment {} was aborted and is {}",
+            now.number,
+            now.state()
+        ));
+    }
+    Ok(())
+}
+
 /// Rule 8: the stable release is one that truly has all the traffic, and only changes by that.
 pub(in crate::sim) fn stable(
     world: &mut World,
