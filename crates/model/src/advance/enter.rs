@@ -241,6 +241,15 @@ pub(super) fn fail(turn: &mut Turn<'_>, failure: Failure) -> bool {
     let Some(deployment) = &mut turn.environment.deployment else {
         return false;
     };
+    if deployment.kind == Kind::Rollback
+        && !failure.aborted
+        && matches!(deployment.phase, Phase::Shifting { .. })
+    {
+        // The traffic was given to the release that is to come back: to take it away again would
+        // roll a rollback back. A person decides.
+        deployment.failure = Some(failure);
+        return end(turn, Outcome::RollbackFailed);
+    }
     let by_itself = deployment.settings.automatic_rollback && irreversible.is_none();
     if !failure.aborted && !by_itself && turn.environment.stable.is_some() {
         let why = irreversible.map_or_else(

@@ -281,6 +281,7 @@ pub(in crate::sim) fn no_way_back_from_a_rollback(
         .deployment
         .as_ref()
         .filter(|was| was.kind == Kind::Rollback && after.stable != Some(was.release))
+        .filter(|was| !was.failure.as_ref().is_some_and(|failure| failure.aborted))
     else {
         return Ok(());
     };
