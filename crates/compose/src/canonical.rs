@@ -91,6 +91,10 @@ fn workload(map: &mut Map, strictness: Strictness) -> Result<(), Diagnostics> {
         if let Some(map) = develop.as_map_mut() {
             change_items(map, "watch", |rule| {
                 if let Some(map) = rule.as_map_mut() {
+                    // What it was called before it was a part of the specification.
+                    if let Some(entry) = map.shift_remove("x-initialSync") {
+                        map.insert("initial_sync".to_owned(), entry);
+                    }
                     change(map, "ignore", list);
                     change(map, "include", list);
                 }

@@ -35,6 +35,9 @@ const RULES: &[(&str, Rule)] = &[
     ("services.*.logging", logging),
     ("services.*.models", names),
     ("services.*.networks", names),
+    ("services.*.post_start", hooks),
+    ("services.*.pre_start", hooks),
+    ("services.*.pre_stop", hooks),
     ("services.*.sysctls", sequences),
     ("services.*.tmpfs", sequences),
     ("services.*.ulimits.*", replace),
@@ -136,6 +139,28 @@ fn hosts(base: Node, over: Node, _path: &mut Path) -> Result<Node, Diagnostics> 
         }
     }
     Ok(Node::new(Value::List(list), span))
+}
+
+/// A hook that is there already is not added again.
+fn hooks(base: Node, over: Node, path: &mut Path) -> Result<Node, Diagnostics> {
+    match (base.value, over.value) {
+        (Value::List(mut list), Value::List(added)) => {
+            let known: Vec<serde_json::Value> = list.iter().map(Node::to_json).collect();
+            list.extend(
+                added
+                    .into_iter()
+                    .filter(|hook| !known.contains(&hook.to_json())),
+            );
+            Ok(Node::new(Value::List(list), over.span))
+        }
+        (value, Value::Null) => Ok(Node::new(value, base.span)),
+        (Value::Null, value) => Ok(Node::new(value, over.span)),
+        (one, other) => Err(cannot(
+            &Node::new(one, base.span),
+            &Node::new(other, over.span),
+            path,
+        )),
+    }
 }
 
 /// Turns a map into a list of `key=value` in order of the keys, and a text into a list of one.
@@ -328,6 +353,11 @@ mod tests {
                 "extra_hosts: [a=1]",
                 "extra_hosts: [a=1, b=2]",
                 r#"{"extra_hosts":["a=1","b=2"]}"#,
+            ),
+            (
+                "pre_start: [{command: [a]}]",
+                "pre_start: [{command: [a]}, {command: [b]}]",
+                r#"{"pre_start":[{"command":["a"]},{"command":["b"]}]}"#,
             ),
             (
                 "ulimits: {n: {soft: 1, hard: 2}}",

@@ -2,16 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use crate::load::{Loaded, Model};
+use crate::load::Model;
 use crate::model::Project;
 
 /// Turns a project into JSON as it is printed: a `$` doubled so that it can be read again, and of the
 /// `x-*` attributes only those at the top.
 pub fn to_json(project: &Project) -> Value {
     let mut json = serde_json::to_value(project).unwrap_or(Value::Null);
-    for (key, value) in json.as_object_mut().into_iter().flatten() {
-        if !key.starts_with("x-") {
-            drop_extensions(value);
+    if let Some(map) = json.as_object_mut() {
+        // The reference implementation forgets them in this format, but not in YAML.
+        map.shift_remove("models");
+        for (key, value) in map {
+            if !key.starts_with("x-") {
+                drop_extensions(key, value);
+            }
         }
     }
     escaped(json)
@@ -36,24 +40,71 @@ fn escaped(value: Value) -> Value {
     }
 }
 
-/// Drops `x-*` from the elements of a project. Names that users give to elements may start so too,
-/// and stay: what is beneath a map of names is told by its kind.
-fn drop_extensions(value: &mut Value) {
+/// The keys beneath which every key is a name that a user gives, whatever it starts with.
+const NAMES: &[&str] = &[
+    "additional_contexts",
+    "annotations",
+    "args",
+    "aux_addresses",
+    "configs",
+    "depends_on",
+    "driver_opts",
+    "environment",
+    "jobs",
+    "labels",
+    "networks",
+    "options",
+    "secrets",
+    "services",
+    "storage_opt",
+    "sysctls",
+    "volumes",
+];
+
+/// Drops the `x-*` attributes of all that is beneath `key`.
+fn drop_extensions(key: &str, value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.retain(|key, value| !key.starts_with("x-") || is_named(value));
-            map.values_mut().for_each(drop_extensions);
+            if !NAMES.contains(&key) {
+                map.retain(|key, _| !key.starts_with("x-"));
+            }
+            for (key, value) in map {
+                drop_extensions(key, value);
+            }
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_extensions),
+        Value::Array(items) => items.iter_mut().for_each(|item| drop_extensions("", item)),
         _ => {}
     }
 }
 
-fn is_named(_value: &Value) -> bool {
-    false
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Returns the names of the enabled services, those that are depended on first.
-pub fn service_names(loaded: &Loaded) -> Vec<String> {
-    loaded.project.services.keys().cloned().collect()
+    #[test]
+    fn attributes_of_others_are_dropped_and_names_stay() {
+        let project: Project = serde_json::from_value(serde_json::json!({
+            "name": "p",
+            "x-top": {"x-in": 1},
+            "services": {
+                "x-a": {"image": "i$", "x-own": 1, "environment": {"x-e": "1"}},
+            },
+        }))
+        .unwrap();
+        assert_eq!(
+            to_json(&project),
+            serde_json::json!({
+                "name": "p",
+                "x-top": {"x-in": 1},
+                "services": {
+                    "x-a": {
+                        "command": null,
+                        "entrypoint": null,
+                        "image": "i$$",
+                        "environment": {"x-e": "1"},
+                    },
+                },
+            })
+        );
+    }
 }

@@ -8,3 +8,4 @@
 
 mod canon;
 mod conformance;
+mod hostile;
