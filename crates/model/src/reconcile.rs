@@ -43,7 +43,9 @@ pub(crate) fn absorb(turn: &mut Turn<'_>) {
                 probe(turn, number);
             }
             (Phase::Running { .. }, None) => ended(turn, &one, &disappeared(turn)),
-            (Phase::Stopping { .. } | Phase::Draining { .. }, None) => {
+            // One that drains may have been started a moment ago and not be seen yet: it is gone
+            // when it still is not seen after it was to stop.
+            (Phase::Stopping { .. }, None) => {
                 turn.environment.instances.remove(&number);
             }
             (Phase::Running { .. }, Some(_)) => probe(turn, number),
@@ -309,7 +311,7 @@ fn may_start(turn: &Turn<'_>, side: &Side) -> bool {
         .backoff
         .get(&side.workload)
         .is_some_and(|backoff| backoff.until > turn.now);
-    let occupied = service.is_stateful() && is_occupied(environment, &side.workload.service);
+    let occupied = service.is_stateful() && is_occupied(turn, &side.workload.service);
     let completed = environment.completed.contains(&side.workload);
     if !side.may_start || waits || occupied || completed {
         return false;
@@ -319,12 +321,19 @@ fn may_start(turn: &Turn<'_>, side: &Side) -> bool {
         || dependencies_are_met(environment, side.release, service)
 }
 
-/// Tells whether any instance of the service is there, whatever its release and its phase.
-fn is_occupied(environment: &Environment, service: &ServiceName) -> bool {
-    environment
-        .instances
-        .values()
-        .any(|one| &one.workload.service == service)
+/// Tells whether any instance of the service is there, whatever its release and its phase, and
+/// whether or not the record knows it.
+fn is_occupied(turn: &Turn<'_>, service: &ServiceName) -> bool {
+    let id = &turn.environment.id;
+    let decided = turn.environment.instances.values();
+    let mut seen =
+        turn.observation.instances.iter().filter(|one| {
+            one.id.environment == *id && !matches!(one.state, InstanceState::Exited(_))
+        });
+    decided
+        .map(|one| &one.workload.service)
+        .any(|one| one == service)
+        || seen.any(|one| &one.id.service == service)
 }
 
 /// Tells whether what a service waits for is so (Compose's `depends_on` conditions).
