@@ -535,6 +535,41 @@ mod tests {
 
     use super::*;
 
+    /// Writes the help of a command and of all below it.
+    fn describe(command: &mut clap::Command, path: &str, text: &mut String) {
+        text.push_str(&format!("\n## {path}\n\n```\n"));
+        let help = command.render_long_help().to_string();
+        let lines = help.lines().map(str::trim_end);
+        text.push_str(&lines.collect::<Vec<_>>().join("\n"));
+        text.push_str("\n```\n");
+        let below = command.get_subcommands_mut();
+        for command in below.filter(|one| !one.is_hide_set() && one.get_name() != "help") {
+            let path = format!("{path} {}", command.get_name());
+            describe(command, &path, text);
+        }
+    }
+
+    #[test]
+    fn every_command_is_documented_as_it_is() {
+        let mut text = "# Commands\n\nWhat `towpath --help` and its like print. A test says when this page is not \
+            up to date.\n\nThe exit codes: 0 done; 1 the operation failed; 2 bad input; 3 not found or not reachable; \
+            4 not allowed.\nWhat `--json` prints is in [json.md](json.md).\n"
+            .to_owned();
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        describe(&mut command, "towpath", &mut text);
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/commands.md");
+        let written = std::fs::read_to_string(page).unwrap_or_default();
+        if written != text {
+            let made = std::env::temp_dir().join("towpath-commands.md");
+            std::fs::write(&made, &text).unwrap();
+            panic!(
+                "docs/commands.md is not up to date: replace it with {}",
+                made.display()
+            );
+        }
+    }
+
     #[test]
     fn the_arguments_do_not_contradict_one_another() {
         Arguments::command().debug_assert();

@@ -109,6 +109,14 @@ impl Release {
             .services
             .values()
             .any(|service| service.spec.source.is_some());
+        if needed {
+            let links = tree.left_out.iter().map(|link| {
+                let message =
+                    format!("the link {link} leads outside of the source tree: it is left out");
+                towpath_compose::Diagnostic::warning("link-left-out", message)
+            });
+            warn(&links.collect::<Vec<_>>());
+        }
         Ok(Self {
             draft: rendered.draft,
             tree: needed.then_some(tree),

@@ -23,6 +23,8 @@ pub(crate) struct SourceTree {
     entries: Vec<(TreePath, EntryKind)>,
     /// The digest of the tree.
     pub(crate) digest: Digest,
+    /// Links that lead outside of the tree: they are left out.
+    pub(crate) left_out: Vec<String>,
 }
 
 impl SourceTree {
@@ -41,11 +43,16 @@ impl SourceTree {
         builder.filter_entry(|entry| entry.file_name() != ".git");
         let mut tree = Tree::default();
         let mut entries = Vec::new();
+        let mut left_out = Vec::new();
         for entry in builder.build() {
             let entry = entry.with_context(|| format!("cannot walk {}", root.display()))?;
             let Some((path, kind)) = classify(root, &entry)? else {
                 continue;
             };
+            if kind == EntryKind::Symlink && !stays(root, &path, entry.path())? {
+                left_out.push(path.to_string());
+                continue;
+            }
             let content = content(entry.path(), kind)?;
             tree.insert(path.clone(), kind, content);
             entries.push((path, kind));
@@ -55,6 +62,7 @@ impl SourceTree {
             root: root.to_owned(),
             entries,
             digest: tree.digest(),
+            left_out,
         })
     }
 
@@ -103,6 +111,18 @@ fn classify(root: &Path, entry: &ignore::DirEntry) -> Result<Option<(TreePath, E
     Ok(Some((TreePath::new(text)?, kind)))
 }
 
+/// Tells whether a symbolic link leads to something within the tree, or to nothing.
+fn stays(root: &Path, at: &TreePath, path: &Path) -> Result<bool> {
+    let target =
+        std::fs::read_link(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let may = target.to_str().is_some_and(|target| at.may_link_to(target));
+    let root = root.canonicalize().context("cannot find the source tree")?;
+    Ok(may
+        && path
+            .canonicalize()
+            .map_or(true, |end| end.starts_with(&root)))
+}
+
 fn content(path: &Path, kind: EntryKind) -> Result<Digest> {
     let cannot = || format!("cannot read {}", path.display());
     if kind == EntryKind::Symlink {
@@ -146,5 +166,22 @@ mod tests {
         assert_eq!(SourceTree::walk(directory.path()).unwrap().digest, before);
         write("src/main.py", "print(1)");
         assert_ne!(SourceTree::walk(directory.path()).unwrap().digest, before);
+    }
+    #[test]
+    fn links_that_lead_outside_are_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, directory.path().join(name)).unwrap();
+        };
+        std::fs::write(directory.path().join("file"), "x").unwrap();
+        link("file", "inside");
+        link("/etc/hostname", "absolute");
+        link("../elsewhere", "above");
+        let tree = SourceTree::walk(directory.path()).unwrap();
+        let names: Vec<_> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(names, ["file", "inside"]);
+        let mut left_out = tree.left_out;
+        left_out.sort();
+        assert_eq!(left_out, ["above", "absolute"]);
     }
 }
