@@ -1,7 +1,7 @@
 //! `towpath up` and `towpath deploy`: make a release of this directory, or take an earlier one, and
 //! bring it out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -100,7 +100,9 @@ pub(crate) struct Release {
 impl Release {
     /// Makes a release of an app's directory. The tree is walked only when a service needs it.
     pub(crate) fn of_directory(app: &App) -> Result<Self> {
-        let tree = SourceTree::walk(app.directory())?;
+        let secrets = app.loaded.project.secrets.values();
+        let secret_files = secrets.filter_map(|secret| secret.file.as_ref().map(PathBuf::from));
+        let tree = SourceTree::walk(app.directory(), &secret_files.collect())?;
         let rendered = app.render(Some(tree.digest.clone()))?;
         warn(&app.loaded.warnings);
         warn(&rendered.warnings);

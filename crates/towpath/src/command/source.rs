@@ -1,6 +1,7 @@
 //! The source tree of an app: what of a directory belongs to a release, its digest, its archive.
 //! Not how it is unpacked, which is the server's.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,8 +30,8 @@ pub(crate) struct SourceTree {
 
 impl SourceTree {
     /// Walks a directory. What `.gitignore`, `.dockerignore` or `.towpathignore` name is left out,
-    /// and `.git` always.
-    pub(crate) fn walk(root: &Path) -> Result<Self> {
+    /// and `.git` and `secret_files`, the files that secrets are read from, always.
+    pub(crate) fn walk(root: &Path, secret_files: &BTreeSet<PathBuf>) -> Result<Self> {
         let mut builder = WalkBuilder::new(root);
         builder
             .hidden(false)
@@ -46,6 +47,9 @@ impl SourceTree {
         let mut left_out = Vec::new();
         for entry in builder.build() {
             let entry = entry.with_context(|| format!("cannot walk {}", root.display()))?;
+            if secret_files.contains(entry.path()) {
+                continue;
+            }
             let Some((path, kind)) = classify(root, &entry)? else {
                 continue;
             };
@@ -158,14 +162,24 @@ mod tests {
         write("node_modules/left-pad.js", "x");
         write(".git/HEAD", "ref");
         write(".env", "A=1");
-        let tree = SourceTree::walk(directory.path()).unwrap();
+        let tree = SourceTree::walk(directory.path(), &BTreeSet::new()).unwrap();
         let names: Vec<_> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(names, [".env", ".gitignore", "src/main.py"]);
         let before = tree.digest.clone();
         write("node_modules/right-pad.js", "y");
-        assert_eq!(SourceTree::walk(directory.path()).unwrap().digest, before);
+        assert_eq!(
+            SourceTree::walk(directory.path(), &BTreeSet::new())
+                .unwrap()
+                .digest,
+            before
+        );
         write("src/main.py", "print(1)");
-        assert_ne!(SourceTree::walk(directory.path()).unwrap().digest, before);
+        assert_ne!(
+            SourceTree::walk(directory.path(), &BTreeSet::new())
+                .unwrap()
+                .digest,
+            before
+        );
     }
     #[test]
     fn links_that_lead_outside_are_left_out() {
@@ -177,11 +191,22 @@ mod tests {
         link("file", "inside");
         link("/etc/hostname", "absolute");
         link("../elsewhere", "above");
-        let tree = SourceTree::walk(directory.path()).unwrap();
+        let tree = SourceTree::walk(directory.path(), &BTreeSet::new()).unwrap();
         let names: Vec<_> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(names, ["file", "inside"]);
         let mut left_out = tree.left_out;
         left_out.sort();
         assert_eq!(left_out, ["above", "absolute"]);
+    }
+
+    #[test]
+    fn the_file_of_a_secret_is_never_part_of_the_tree() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("password.txt");
+        std::fs::write(&secret, "hunter2").unwrap();
+        std::fs::write(directory.path().join("app"), "x").unwrap();
+        let tree = SourceTree::walk(directory.path(), &BTreeSet::from([secret])).unwrap();
+        let names: Vec<_> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(names, ["app"]);
     }
 }
