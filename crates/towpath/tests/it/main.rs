@@ -1,5 +1,16 @@
-//! Tests of the real binary.
+//! The binary as its users run it: real processes, real sockets, real load.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
+mod machine;
+mod site;
+
+mod demo;
 mod input;
+mod kill;
+mod orphans;
+mod secrecy;

@@ -1,0 +1,279 @@
+//! What `kill -9` of each part does to a site under load: nothing that its users see.
+
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::Signal;
+use tokio::time::Instant;
+use towpath_api::{DeploymentState, Environment, InstancePhase};
+
+use crate::machine::Process;
+use crate::site::{Delivery, LONGEST, Site, assert_none_lost, production};
+
+const STRATEGIES: [&str; 4] = ["rolling", "blue-green", "canary", "recreate"];
+
+/// How often the control plane is killed in a deployment.
+const KILLS: u32 = 20;
+
+/// About as long as a deployment of the site takes.
+const DEPLOYMENT: Duration = Duration::from_millis(2_500);
+
+/// The seed of the moments: that of `TOWPATH_TEST_SEED`, to have them again, or a new one.
+fn seed() -> u64 {
+    let given = std::env::var_os("TOWPATH_TEST_SEED");
+    let given = given.and_then(|text| text.to_str()?.parse().ok());
+    let now = || u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap();
+    given.unwrap_or_else(now)
+}
+
+/// Tells whether the environment has exactly what its services want, healthy, and nothing else.
+fn is_settled(environment: &Environment) -> bool {
+    let wanted: u32 = environment
+        .services
+        .iter()
+        .map(|service| service.wanted)
+        .sum();
+    environment.deployment.is_none()
+        && environment
+            .services
+            .iter()
+            .all(|service| service.healthy == service.wanted)
+        && usize::try_from(wanted) == Ok(environment.instances.len())
+        && environment
+            .instances
+            .iter()
+            .all(|one| one.phase == InstancePhase::Running)
+}
+
+/// Tells whether a process is an instance of the app: not its supervisor.
+fn is_instance(process: &Process) -> bool {
+    process.has_role("__launches")
+}
+
+/// A site whose release job notes each of its starts in a file.
+async fn site_with_noted_jobs() -> Site {
+    let mut delivery = Delivery::default();
+    delivery
+        .before
+        .insert("migrate", "echo \"$TOWPATH_RELEASE\" >> '{root}/starts'");
+    Site::with_launches(&delivery).await
+}
+
+/// Returns how often the release job of a release was started.
+fn job_starts(site: &Site, release: u32) -> usize {
+    let starts = std::fs::read_to_string(site.root().join("starts")).unwrap();
+    let release = release.to_string();
+    starts.lines().filter(|line| *line == release).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_killed_at_any_moment_of_a_deployment_loses_nothing() {
+    let seed = seed();
+    println!("the moments again: TOWPATH_TEST_SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut site = site_with_noted_jobs().await;
+    site.run(&["up", "--env", "production", "--json"])
+        .await
+        .exited(0);
+    let load = site.load();
+    for kill in 0..KILLS {
+        let strategy = STRATEGIES
+            .into_iter()
+            .cycle()
+            .nth(usize::try_from(kill).unwrap())
+            .unwrap();
+        let before = load.snapshot();
+        site.write_version(&format!("{}", kill + 2), "none");
+        let arguments = [
+            "deploy",
+            "production",
+            "--wait",
+            "none",
+            "--json",
+            "--strategy",
+            strategy,
+        ];
+        let asked = site.run(&arguments).await.exited(0).json();
+        let number = u32::try_from(asked["deployment"].as_u64().unwrap()).unwrap();
+        let moment = DEPLOYMENT.mul_f64(random.random::<f64>());
+        // sleep: the moment of the kill is what is tried out, whatever happens in it.
+        tokio::time::sleep(moment).await;
+        let state = site
+            .client()
+            .deployment(&production(), number)
+            .await
+            .unwrap()
+            .state;
+        site.kill_control_plane().await;
+        site.serve().await;
+        let what = format!(
+            "kill {kill}, {strategy} after {moment:?}, {}",
+            state.words()
+        );
+        println!("{what}");
+        let ended = site.wait_for_end(&production(), number).await;
+        assert_eq!(
+            ended.state,
+            DeploymentState::Succeeded,
+            "{what}: {ended:#?}\n{}",
+            site.log()
+        );
+        let environment = site.wait_for(&production(), "settled", is_settled).await;
+        assert_eq!(environment.stable, Some(ended.release), "{what}");
+        wait_for_instances(&site, environment.instances.len()).await;
+        assert_eq!(
+            job_starts(&site, ended.release),
+            1,
+            "{what}: starts of the release job"
+        );
+        assert_none_lost(&load.snapshot().since(&before), &what);
+    }
+    let counts = load.stop().await;
+    assert_none_lost(&counts, "the whole of it");
+    println!(
+        "{} requests, {} WebSocket sessions",
+        counts.sent, counts.sessions.opened
+    );
+    site.run(&["down", "production"]).await.exited(0);
+    site.wait_until_left(|process| process.has_role("serve") || process.has_role("router"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_instance_is_replaced_and_no_request_notices() {
+    let site = Site::with_launches(&Delivery::default()).await;
+    site.run(&["up", "--env", "production", "--json"])
+        .await
+        .exited(0);
+    let environment = site.wait_for(&production(), "settled", is_settled).await;
+    let load = site.load();
+    // Requests that take long and WebSockets are cut with their process: nothing can save those.
+    let victim = site
+        .processes()
+        .into_iter()
+        .find(|process| is_instance(process) && process.variable("TOWPATH_SERVICE") == Some("web"))
+        .unwrap();
+    wait_for_requests(&load, 100).await;
+    let before: Vec<String> = environment
+        .instances
+        .iter()
+        .map(|one| one.id.clone())
+        .collect();
+    victim.kill();
+    let replaced = |environment: &Environment| {
+        is_settled(environment)
+            && environment
+                .instances
+                .iter()
+                .any(|one| !before.contains(&one.id))
+    };
+    site.wait_for(&production(), "replaced", replaced).await;
+    wait_for_instances(&site, before.len()).await;
+    let sent = load.snapshot().sent;
+    wait_for_requests(&load, sent + 100).await;
+    let by_stream = load.snapshot_by_stream();
+    drop(load.stop().await);
+    for (stream, counts) in by_stream {
+        if stream == "plain" || stream == "keep-alive" {
+            assert_none_lost(&counts, &stream);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_router_is_started_again_and_serves_what_it_served() {
+    let mut site = Site::with_launches(&Delivery::default()).await;
+    site.run(&["up", "--env", "production", "--json"])
+        .await
+        .exited(0);
+    let environment = site.wait_for(&production(), "settled", is_settled).await;
+    let router = router_of(&site);
+    let load = site.load();
+    wait_for_requests(&load, 100).await;
+    let killed_at = Instant::now();
+    router.kill();
+    wait_for_answer(&site).await;
+    println!("answered again after {:?}", killed_at.elapsed());
+    let before = load.snapshot();
+    wait_for_requests(&load, before.sent + 200).await;
+    assert_none_lost(
+        &load.snapshot().since(&before),
+        "after the router came back",
+    );
+    assert_ne!(router_of(&site).id, router.id);
+
+    // A deployment goes on as ever, and the control plane has the new router's word on it.
+    site.write_version("2", "none");
+    let arguments = [
+        "deploy",
+        "production",
+        "--json",
+        "--wait",
+        "bake",
+        "--strategy",
+        "blue-green",
+    ];
+    site.run(&arguments).await.exited(0);
+    let settled = site.wait_for(&production(), "settled", is_settled).await;
+    assert_eq!(settled.instances.len(), environment.instances.len());
+    assert_none_lost(&load.snapshot().since(&before), "the deployment after it");
+
+    // With the control plane away nobody starts it; the next control plane does.
+    site.kill_control_plane().await;
+    router_of(&site).kill();
+    site.serve().await;
+    wait_for_answer(&site).await;
+    drop(load.stop().await);
+}
+
+fn router_of(site: &Site) -> Process {
+    let mut routers: Vec<Process> = site
+        .processes()
+        .into_iter()
+        .filter(|process| process.has_role("router"))
+        .collect();
+    assert_eq!(routers.len(), 1, "{routers:#?}");
+    routers.remove(0)
+}
+
+async fn wait_for_answer(site: &Site) {
+    let deadline = Instant::now() + LONGEST;
+    while tokio::net::TcpStream::connect(site.address())
+        .await
+        .is_err()
+    {
+        assert!(Instant::now() < deadline, "nobody listens: {}", site.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn wait_for_requests(load: &towpath_load::Handle, sent: u64) {
+    let deadline = Instant::now() + LONGEST;
+    while load.snapshot().sent < sent {
+        assert!(Instant::now() < deadline, "the load has stopped");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until as many processes of the app run as its environment has instances: no orphan.
+async fn wait_for_instances(site: &Site, count: usize) {
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        let running: Vec<Process> = site.processes().into_iter().filter(is_instance).collect();
+        let supervisors = site
+            .processes()
+            .iter()
+            .filter(|one| one.has_role("__shim"))
+            .count();
+        if running.len() == count && supervisors == count {
+            return;
+        }
+        let words: Vec<String> = site.processes().iter().map(Process::words).collect();
+        assert!(
+            Instant::now() < deadline,
+            "{count} instances, but these run: {words:#?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
