@@ -9,6 +9,7 @@ use http::{HeaderName, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use towpath_model::routing::{RouteTable, RouterReport};
 
@@ -110,6 +111,15 @@ impl RouterClient {
             wait.as_millis()
         );
         numbered(&self.call(Method::GET, &path, Vec::new(), wait).await?)
+    }
+
+    /// Waits until the router ends or hangs up, as it does on a caller that says nothing for half a
+    /// minute: ask it then. Returns at once when it cannot be reached. Cancel-safe.
+    pub async fn hung_up(&self) {
+        if let Ok(mut stream) = UnixStream::connect(&self.socket).await {
+            // Nothing is asked, so whatever comes is the end.
+            drop(stream.read_u8().await);
+        }
     }
 
     /// Returns the metrics as text for Prometheus.

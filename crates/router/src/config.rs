@@ -84,7 +84,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Another router answers on the control socket.
+    /// The state directory could not be locked.
+    #[error("cannot lock {}", path.display())]
+    Lock {
+        /// The file that is locked.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Another router has the state directory, or answers on the control socket.
     #[error("another router is running on the control socket {}", path.display())]
     AlreadyRunning {
         /// The socket.

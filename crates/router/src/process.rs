@@ -25,6 +25,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         source,
     };
     fs::create_dir_all(&config.state_dir).map_err(state_dir)?;
+    let lock = lock(&config)?;
     let socket = socket::bind(&config.control_socket).await?;
     let boot = format!("{:016x}", rand::random::<u64>());
     let file = TableFile::new(config.state_dir.clone());
@@ -47,10 +48,29 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     ));
     let workers = control.run(queue, shutdown).await;
     tasks.shutdown().await;
-    finish(workers, config.limits.shutdown_grace).await;
-    // A socket that is gone already is gone.
+    // A socket that is gone already is gone. It goes before the requests in flight have ended, and
+    // while the lock is held: the next router may start meanwhile, and its socket must stay.
     drop(fs::remove_file(&config.control_socket));
+    drop(lock);
+    finish(workers, config.limits.shutdown_grace).await;
     Ok(())
+}
+
+/// Makes sure that there is no other router of this state directory: two that start at once would
+/// each take the other's control socket for a stale one. The kernel drops the lock with the process.
+fn lock(config: &Config) -> Result<fs::File, Error> {
+    let path = config.state_dir.join("lock");
+    let file = fs::File::create(&path).map_err(|source| Error::Lock {
+        path: path.clone(),
+        source,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::AlreadyRunning {
+            path: config.control_socket.clone(),
+        }),
+        Err(fs::TryLockError::Error(source)) => Err(Error::Lock { path, source }),
+    }
 }
 
 /// Waits for the workers, which have their own deadline.

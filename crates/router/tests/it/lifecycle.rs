@@ -7,6 +7,8 @@ use std::sync::Arc;
 use hyper::Response;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use towpath_router::client::RouterClient;
 use towpath_router::{Config, Error};
 
 use crate::support::backend::Backend;
@@ -200,11 +202,77 @@ async fn the_control_socket_is_the_owners_alone_and_has_one_router() {
         router.client.socket().to_owned(),
         std::num::NonZeroUsize::MIN,
     );
-    let second = towpath_router::run(config, tokio_util::sync::CancellationToken::new()).await;
+    let second = towpath_router::run(config, CancellationToken::new()).await;
     assert!(
         matches!(second, Err(Error::AlreadyRunning { .. })),
         "{second:?}"
     );
+}
+
+#[tokio::test]
+async fn of_two_routers_that_start_at_once_one_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config::new(
+        directory.path().join("state"),
+        directory.path().join("router.sock"),
+        std::num::NonZeroUsize::MIN,
+    );
+    let shutdown = CancellationToken::new();
+    let mut routers = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        routers.spawn(towpath_router::run(config.clone(), shutdown.clone()));
+    }
+    let refused = routers.join_next().await.unwrap().unwrap();
+    assert!(
+        matches!(refused, Err(Error::AlreadyRunning { .. })),
+        "{refused:?}"
+    );
+    let client = RouterClient::new(&config.control_socket);
+    eventually("the other one answers", || async {
+        client.report().await.is_ok()
+    })
+    .await;
+    shutdown.cancel();
+    routers.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_next_router_starts_while_the_last_one_finishes_and_its_socket_stays() {
+    let ((backend, release), address) = (held().await, free_address());
+    let mut router = TestRouter::serving(&simple(1, address, backend.address)).await;
+    let mut clients = tokio::task::JoinSet::new();
+    clients.spawn(async move { text(&get_once(address, "/").await).to_owned() });
+    eventually("the request arrives", || async { backend.requests() == 1 }).await;
+    let hung_up = router.client.clone();
+    clients.spawn(async move {
+        hung_up.hung_up().await;
+        "hung up".to_owned()
+    });
+    router.begin_stop();
+    assert_eq!(clients.join_next().await.unwrap().unwrap(), "hung up");
+    eventually("its socket is gone", || async {
+        !router.client.socket().exists()
+    })
+    .await;
+
+    let config = Config::new(
+        router.directory.path().join("state"),
+        router.client.socket().to_owned(),
+        std::num::NonZeroUsize::MIN,
+    );
+    let shutdown = CancellationToken::new();
+    let mut next = tokio::task::JoinSet::new();
+    next.spawn(towpath_router::run(config, shutdown.clone()));
+    eventually("the next one answers", || async {
+        router.client.report().await.is_ok()
+    })
+    .await;
+    release.notify_one();
+    assert_eq!(clients.join_next().await.unwrap().unwrap(), "late");
+    router.stop().await;
+    assert_eq!(router.report().await.generation, 1);
+    shutdown.cancel();
+    next.join_next().await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -176,6 +176,14 @@ impl Stage {
             .collect())
     }
 
+    async fn await_none_in(&self, role: &str) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + LONGEST_END;
+        while !self.processes(role)?.is_empty() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     /// Ends everything that belongs to the stage, and says what would not go.
     pub(crate) async fn clear_away(self) -> Result<Vec<String>> {
         if self.processes("serve")?.is_empty() {
@@ -195,6 +203,8 @@ impl Stage {
             for process in self.processes(role)? {
                 process.signal(Signal::TERM)?;
             }
+            // The control plane would start a router that ends before it.
+            self.await_none_in(role).await?;
         }
         let left = process::wait_for_none(&self.directory, LONGEST_END).await?;
         for process in &left {

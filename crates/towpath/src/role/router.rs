@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use towpath_model::port::{PortError, Router};
 use towpath_model::routing::{RouteTable, RouterReport};
@@ -18,6 +18,12 @@ use super::router_socket;
 
 /// The longest that a started router may take to answer.
 const LONGEST_START: Duration = Duration::from_secs(10);
+
+/// The time between two looks at a router that starts.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How long to wait after a router could not be started.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long one wait for news of the router lasts.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -39,7 +45,7 @@ pub(crate) async fn find_or_start(data: &Path) -> Result<RouterClient> {
     if client.report().await.is_ok() {
         return Ok(client);
     }
-    start(data)?;
+    let mut child = start(data)?;
     let deadline = tokio::time::Instant::now() + LONGEST_START;
     loop {
         match client.report().await {
@@ -49,19 +55,56 @@ pub(crate) async fn find_or_start(data: &Path) -> Result<RouterClient> {
                 return Err(error)
                     .with_context(|| format!("the router does not answer: see {}", log.display()));
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(_) => tokio::time::sleep(PATIENCE).await,
+        }
+        // One that is about to end still had the lock, perhaps.
+        if child
+            .try_wait()
+            .context("cannot watch the router")?
+            .is_some()
+        {
+            tokio::time::sleep(PATIENCE * 10).await;
+            child = start(data)?;
         }
     }
 }
 
-fn start(data: &Path) -> Result<()> {
+/// Keeps a data directory's router alive until `stop`: one that died is started again, and serves
+/// its last table at once. One that does not answer but lives is left alone.
+pub(crate) async fn keep_alive(data: &Path, stop: CancellationToken) {
+    let client = RouterClient::new(router_socket(data));
+    let keep = async {
+        loop {
+            client.hung_up().await;
+            if !matches!(
+                client.report().await,
+                Err(client::Error::Unreachable { .. })
+            ) {
+                continue;
+            }
+            tracing::warn!("the router has ended; it is started again");
+            if let Err(error) = find_or_start(data).await {
+                tracing::error!(error = format!("{error:#}"), "the router cannot be started");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = keep => {}
+    }
+}
+
+/// Starts a router that outlives this process. Should it end before, tokio waits for it.
+fn start(data: &Path) -> Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(data.join("router.log"))
         .context("cannot open router.log in the data directory")?;
-    let child = Command::new(program)
+    Command::new(program)
         .args(["router", "--data"])
         .arg(data)
         .stdin(Stdio::null())
@@ -69,10 +112,7 @@ fn start(data: &Path) -> Result<()> {
         .stderr(log)
         .process_group(0)
         .spawn()
-        .context("cannot start the router")?;
-    // The router outlives this process on purpose; tokio reaps it should it end before.
-    drop(child);
-    Ok(())
+        .context("cannot start the router")
 }
 
 /// The router as the platform's port.

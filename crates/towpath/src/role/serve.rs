@@ -17,7 +17,7 @@ use towpath_server::{Context as ServerContext, Listeners};
 use towpath_store::{MasterKey, Store};
 
 use super::clock::SystemClock;
-use super::router::{RouterPort, find_or_start};
+use super::router::{self, RouterPort, find_or_start};
 use super::{SHIM, api_socket};
 use crate::settings::Settings;
 
@@ -44,13 +44,13 @@ pub(crate) async fn run(
     )?);
     let beside: Arc<dyn RunInInstance> = Arc::<ProcessEngine>::clone(&engine);
     let prober = Arc::new(HttpProber::new(Arc::clone(&clock), beside));
-    let router = Arc::new(RouterPort::new(find_or_start(data).await?));
+    let router_port = Arc::new(RouterPort::new(find_or_start(data).await?));
     let is_free = Arc::new(|address: SocketAddr| TcpListener::bind(address).is_ok());
     let ports = Ports {
         store,
         engine,
         prober,
-        router,
+        router: router_port,
         clock,
         is_free,
     };
@@ -83,6 +83,7 @@ pub(crate) async fn run(
             stop.cancel();
             Ok(())
         },
+        router::keep_alive(data, stop.clone()),
     );
     platform.shutdown().await;
     served.0.and(served.1)

@@ -29,7 +29,7 @@ impl Process {
     pub(crate) fn kill(&self) {
         if let Some(id) = Pid::from_raw(self.id) {
             // It may have ended by itself.
-            drop(kill_process(id, Signal::KILL));
+            kill_process(id, Signal::KILL).ok();
         }
     }
 
