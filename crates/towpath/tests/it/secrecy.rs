@@ -239,12 +239,14 @@ async fn get(site: &Site, path: &str) -> (u16, Vec<u8>) {
     let mut answer = Vec::new();
     // A stream of events goes on: what came by then is looked at.
     drop(tokio::time::timeout(LISTEN, stream.read_to_end(&mut answer)).await);
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let body = answer.split_off(end.unwrap() + 4);
     let head = String::from_utf8_lossy(&answer);
     let status = head
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    (status.unwrap(), answer)
+    (status.unwrap(), body)
 }
 
 /// Returns the digest that the app makes with the key that it has.
