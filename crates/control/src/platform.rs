@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use towpath_model::environment::{Environment, Published};
 use towpath_model::event::NewEvent;
 use towpath_model::id::EnvironmentId;
-use towpath_model::port::{Clock, DataDirectory, Engine, Prober, Router, Volumes};
+use towpath_model::port::{Clock, DataDirectory, Engine, INTERNAL_PORTS, Prober, Router, Volumes};
 use towpath_store::{Store, StoredEnvironment};
 
 use crate::error::Error;
@@ -58,14 +58,24 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the defaults for a data directory: ports 21000 to 28999, ten releases.
+    /// Returns the defaults for a data directory: some of [`INTERNAL_PORTS`], ten releases.
     pub fn new(data: DataDirectory) -> Self {
         Self {
+            internal_ports: ports_of(&data),
             data,
-            internal_ports: 21_000..=28_999,
             keep_releases: 10,
         }
     }
+}
+
+/// Returns the internal ports of a data directory: all but the first few thousand at most, so that
+/// several control planes on one machine rarely want the same.
+fn ports_of(data: &DataDirectory) -> RangeInclusive<u16> {
+    let path = data.0.as_os_str().as_encoded_bytes();
+    let seed = path.iter().fold(0_u16, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u16::from(*byte))
+    });
+    INTERNAL_PORTS.start() + seed % 60 * 100..=*INTERNAL_PORTS.end()
 }
 
 /// The platform. Clones are handles to the same one.

@@ -354,7 +354,7 @@ pub struct Health {
     pub timeout: Option<Duration>,
     /// Failed tries in a row that make an instance unhealthy. Default: 3.
     pub retries: Option<u32>,
-    /// Failures in this time after the start do not count. Default: 0s.
+    /// Failures in this time after the start do not count, until the first success. Default: 30s.
     #[schemars(with = "Option<schema::DurationText>")]
     pub start_period: Option<Duration>,
 }

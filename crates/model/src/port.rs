@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,10 @@ use crate::id::{
 use crate::observation::{ArtifactState, ObservedInstance, ProbeRecord};
 use crate::routing::{RouteTable, RouterReport};
 use crate::workload::{Command, HealthCheck, SecretValue, WorkloadSpec};
+
+/// The loopback ports at which the services of all environments reach one another: a service keeps
+/// its own for ever. Nothing else may listen on them.
+pub const INTERNAL_PORTS: RangeInclusive<u16> = 21_000..=28_999;
 
 /// Tells the time.
 pub trait Clock: Send + Sync + std::fmt::Debug {

@@ -218,6 +218,7 @@ pub(crate) fn place(turn: &mut Turn<'_>) -> bool {
             let sides = desired.get(&one.workload.service);
             !sides.is_some_and(|sides| sides.iter().any(|side| side.workload == one.workload))
         })
+        .filter(|one| !is_still_used(&turn.environment, one))
         .map(|one| one.number)
         .collect();
     for number in undesired {
@@ -229,6 +230,22 @@ pub(crate) fn place(turn: &mut Turn<'_>) -> bool {
     start_jobs(turn);
     stop_stray_jobs(turn);
     turn.environment.instances != before
+}
+
+/// Tells whether an instance must outlive others while all of its environment is stopped: those
+/// whose service depends on its, so that they can finish what they do with it.
+fn is_still_used(environment: &Environment, one: &Instance) -> bool {
+    let instances = || environment.instances.values();
+    // One release's word for all: those of two could make a cycle.
+    let newest = instances().map(|other| other.release).max();
+    let Some(release) = newest.filter(|_| environment.lifecycle == Lifecycle::Down) else {
+        return false;
+    };
+    instances().any(|other| {
+        environment
+            .service(release, &other.workload.service)
+            .is_some_and(|service| service.depends_on.contains_key(&one.workload.service))
+    })
 }
 
 /// Sorts sides so that each comes after those that its service depends on.

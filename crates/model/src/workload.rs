@@ -139,7 +139,7 @@ pub struct HealthCheck {
     pub timeout: Duration,
     /// Failed tries in a row that make an instance unhealthy, at least 1.
     pub retries: u32,
-    /// Failures in this time after the start do not count.
+    /// Failures in this time after the start do not count, until the first success.
     #[serde(with = "duration")]
     pub start_period: Duration,
 }

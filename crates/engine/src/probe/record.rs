@@ -34,8 +34,10 @@ pub(super) fn note(
         return (after, weight(first || !was_good));
     };
     let run = now.duration_since(target.since);
-    let counts =
-        std::time::Duration::try_from(run).is_ok_and(|run| run >= target.check.start_period);
+    // The first success ends the start period, whatever is left of it.
+    let started = was_good || before.counted_failures > 0;
+    let counts = started
+        || std::time::Duration::try_from(run).is_ok_and(|run| run >= target.check.start_period);
     let after = ProbeRecord {
         successes: 0,
         failures: before.failures.saturating_add(1),
@@ -105,6 +107,12 @@ mod tests {
             (3, 1, 0)
         );
         assert_eq!(record.last_error.as_deref(), Some("bad at 10"));
+    }
+
+    #[test]
+    fn the_first_success_ends_the_start_period() {
+        let (_, record) = story(&[(1, false), (2, true), (3, false), (4, false)]);
+        assert_eq!((record.counted_failures, record.successes), (2, 0));
     }
 
     #[test]

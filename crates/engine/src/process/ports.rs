@@ -2,6 +2,7 @@
 //!
 //! They are taken below the range from which the kernel takes the local ports of outgoing
 //! connections: one of those could have a port between its choice and the instance's listening.
+//! They are none of [`INTERNAL_PORTS`] either: a store that is being replaced comes back to its own.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -10,6 +11,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketType, bind, socket};
+use towpath_model::port::INTERNAL_PORTS;
 
 /// The lowest port that is given out.
 const LOWEST: u16 = 10_000;
@@ -96,7 +98,7 @@ fn range_below(setting: &str) -> Range<u16> {
         bounds.next().unwrap_or(60_999),
     );
     if low >= LOWEST + 4_000 {
-        LOWEST..low
+        LOWEST..low.min(*INTERNAL_PORTS.start())
     } else if high < u16::MAX - 4_000 {
         high + 1..u16::MAX
     } else {
@@ -112,10 +114,11 @@ mod tests {
 
     #[test]
     fn ports_are_outside_of_the_kernels_range() {
-        assert_eq!(range_below("32768\t60999\n"), 10_000..32_768);
+        assert_eq!(range_below("32768\t60999\n"), 10_000..21_000);
+        assert_eq!(range_below("16000 60999"), 10_000..16_000);
         assert_eq!(range_below("1024 50000"), 50_001..65_535);
         assert_eq!(range_below("1024 65535"), 10_000..65_535);
-        assert_eq!(range_below(""), 10_000..32_768);
+        assert_eq!(range_below(""), 10_000..21_000);
     }
 
     #[test]

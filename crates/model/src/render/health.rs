@@ -1,6 +1,8 @@
 //! How to tell that an instance is well: the delivery file's word, else Compose's health check
 //! turned into one that works for a process, else what fits a service that listens or does not.
 
+use std::time::Duration;
+
 use towpath_compose::model::Healthcheck;
 
 use super::context::{Context, Subject};
@@ -8,6 +10,10 @@ use super::translate::Translator;
 use super::well_known;
 use crate::delivery::Health;
 use crate::workload::{Command, HealthCheck, Probe};
+
+/// How long a service may take to start when nobody says it. Compose's own defaults, three tries 30 s
+/// apart, give 90 s; here the tries of a start are so close that they would give a third of a second.
+const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// Returns the service's health check.
 pub(super) fn check(
@@ -60,7 +66,7 @@ pub(super) fn check(
         start_period: delivery
             .start_period
             .or(time(|check| check.start_period))
-            .unwrap_or(default.start_period),
+            .unwrap_or(LONGEST_START),
     }
 }
 

@@ -22,6 +22,19 @@ fn it_starts_before_those_that_wait_for_it() {
 }
 
 #[test]
+fn it_is_stopped_after_those_that_use_it_when_all_is() {
+    let mut world = World::new();
+    let first = world.deploy(shop("db1", "v1"), settings(Strategy::Rolling));
+    world.finish(first);
+    world.deeds.clear();
+    world.environment.take_down("ada", world.now);
+    world.run_until("all is stopped", |world| {
+        world.environment.instances.is_empty()
+    });
+    assert_eq!(world.deeds, ["stop web-2", "stop web-3", "stop db-1"]);
+}
+
+#[test]
 fn it_is_not_touched_when_only_others_change() {
     let mut world = World::new();
     let first = world.deploy(shop("db1", "v1"), settings(Strategy::Rolling));

@@ -175,7 +175,7 @@ pub(crate) fn warn(warnings: &[Diagnostic]) {
     };
     for warning in warnings {
         // Nobody is left to be warned when standard error is closed.
-        drop(write!(std::io::stderr(), "{}", warning.render(style)));
+        drop(writeln!(std::io::stderr(), "{}", warning.render(style)));
     }
 }
 
