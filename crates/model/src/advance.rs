@@ -156,12 +156,13 @@ fn decide(turn: &Turn<'_>, deployment: &Deployment) -> Move {
             Phase::Ended(Outcome::Succeeded),
         ),
         Phase::Restoring if is_restored(environment, deployment) => Move::To(Phase::Reverting),
-        Phase::Restoring => {
+        Phase::Reverting if acknowledged => Move::To(Phase::Discarding),
+        // A way back that does not get on needs a person.
+        Phase::Restoring | Phase::Reverting => {
             let over =
                 elapsed(deployment.progress_at, turn.now) >= deployment.settings.progress_deadline;
             when(over, Phase::Ended(Outcome::RollbackFailed))
         }
-        Phase::Reverting => when(acknowledged, Phase::Discarding),
         Phase::Discarding => when(
             is_settled(turn, deployment),
             Phase::Ended(way_back(deployment)),

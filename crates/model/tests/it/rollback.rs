@@ -230,6 +230,21 @@ fn a_failing_rollback_leaves_the_traffic_where_it_is_and_holds() {
 }
 
 #[test]
+fn a_way_back_that_the_router_does_not_confirm_ends_and_holds() {
+    let (mut world, _) = deployed("v1", 1);
+    let second = world.deploy(vec![service("web", "v2", 1)], baking(Strategy::BlueGreen));
+    world.run_to(State::Baking);
+    world.silent = true;
+    world.environment.abort("ada", world.now).unwrap();
+    let deployment = world.finish(second);
+    assert_eq!(deployment.outcome(), Some(Outcome::RollbackFailed));
+    assert!(world.environment.hold.is_some());
+    world.silent = false;
+    world.settle();
+    serves_only(&world, "v1", 1);
+}
+
+#[test]
 fn taking_down_leaves_nothing() {
     let (mut world, _) = deployed("v1", 2);
     world.environment.take_down("ada", world.now);

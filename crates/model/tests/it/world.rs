@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) crashing: BTreeSet<String>,
     /// Versions whose instances never become healthy.
     pub(crate) unhealthy: BTreeSet<String>,
+    /// Whether the router keeps silent.
+    pub(crate) silent: bool,
     versions: BTreeMap<InstanceId, String>,
     next_release: u32,
 }
@@ -143,6 +145,7 @@ impl World {
             deeds: Vec::new(),
             crashing: BTreeSet::new(),
             unhealthy: BTreeSet::new(),
+            silent: false,
             versions: BTreeMap::new(),
             next_release: 1,
         }
@@ -206,7 +209,7 @@ impl World {
                 .keys()
                 .map(|id| (id.clone(), self.probe(id)))
                 .collect(),
-            router: Some(self.report.clone()),
+            router: (!self.silent).then(|| self.report.clone()),
         };
         let next = step(&self.environment, &observation, self.now);
         self.environment = next.environment;
@@ -238,6 +241,7 @@ impl World {
     fn act(&mut self, action: Action) {
         match action {
             Action::Prepare(_) => {}
+            Action::Publish if self.silent => {}
             Action::Publish => {
                 let generation = self.environment.published.generation;
                 self.report
