@@ -93,11 +93,18 @@ pub enum Health {
 }
 
 impl Health {
-    /// Returns the health after what the prober found. An inconclusive record changes nothing.
+    /// Returns the health after what the prober found of an instance of this age. An inconclusive
+    /// record changes nothing.
+    ///
+    /// An instance that was never well has [`HealthCheck::first_patience`]: it is tried far more often
+    /// than its interval says while a verdict is waited for, and an app that takes a second to listen
+    /// is no bad app.
     #[must_use]
-    pub fn after(self, record: &ProbeRecord, check: &HealthCheck) -> Self {
+    pub fn after(self, record: &ProbeRecord, check: &HealthCheck, age: Duration) -> Self {
         if record.successes > 0 {
             Self::Healthy
+        } else if self == Self::Unknown && age < check.first_patience() {
+            Self::Unknown
         } else if record.counted_failures >= check.retries.max(1) {
             Self::Unhealthy
         } else {
@@ -207,12 +214,34 @@ mod tests {
             counted_failures,
             ..ProbeRecord::default()
         };
-        assert_eq!(Health::Healthy.after(&failed(2), &check), Health::Healthy);
-        assert_eq!(Health::Healthy.after(&failed(3), &check), Health::Unhealthy);
+        let old = Duration::from_hours(1);
+        assert_eq!(
+            Health::Healthy.after(&failed(2), &check, old),
+            Health::Healthy
+        );
+        assert_eq!(
+            Health::Healthy.after(&failed(3), &check, old),
+            Health::Unhealthy
+        );
         let good = ProbeRecord {
             successes: 1,
             ..ProbeRecord::default()
         };
-        assert_eq!(Health::Unhealthy.after(&good, &check), Health::Healthy);
+        assert_eq!(Health::Unhealthy.after(&good, &check, old), Health::Healthy);
+    }
+
+    #[test]
+    fn an_instance_that_was_never_well_has_the_time_that_its_check_grants() {
+        let check = HealthCheck {
+            start_period: Duration::from_secs(10),
+            interval: Duration::from_secs(5),
+            ..HealthCheck::default()
+        };
+        let failing = ProbeRecord {
+            counted_failures: 99,
+            ..ProbeRecord::default()
+        };
+        let at = |seconds| Health::Unknown.after(&failing, &check, Duration::from_secs(seconds));
+        assert_eq!((at(24), at(25)), (Health::Unknown, Health::Unhealthy));
     }
 }

@@ -82,7 +82,11 @@ fn probe(turn: &mut Turn<'_>, number: u32) {
     let Some(service) = turn.environment.service(one.release, &one.workload.service) else {
         return;
     };
-    let health = one.health.after(record, &service.spec.health);
+    let Phase::Running { since, .. } = one.phase else {
+        return;
+    };
+    let age = elapsed(since, turn.now);
+    let health = one.health.after(record, &service.spec.health, age);
     if health == one.health {
         return;
     }

@@ -144,6 +144,14 @@ pub struct HealthCheck {
     pub start_period: Duration,
 }
 
+impl HealthCheck {
+    /// Returns how long an instance may take to become well for the first time: the start period,
+    /// and then as many intervals as there are retries.
+    pub fn first_patience(&self) -> Duration {
+        self.start_period + self.interval.saturating_mul(self.retries.max(1))
+    }
+}
+
 impl Default for HealthCheck {
     /// Returns the defaults of Compose's `healthcheck`, with the probe intervals of DESIGN's table.
     fn default() -> Self {

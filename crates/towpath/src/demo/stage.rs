@@ -137,7 +137,8 @@ impl Stage {
             })
             .collect();
         let mut services = json!(services);
-        services["web"]["health"] = json!({ "http": "/healthz", "start_period": "1s" });
+        services["web"]["health"] =
+            json!({ "http": "/healthz", "interval": "1s", "retries": 2, "start_period": "1s" });
         services["store"]["health"] = json!({ "http": "/healthz" });
         services["store"]["protocol"] = json!("tcp");
         services["store"]["process"]["environment"] =
