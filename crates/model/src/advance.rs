@@ -151,8 +151,9 @@ fn decide(turn: &Turn<'_>, deployment: &Deployment) -> Move {
             let done = elapsed(since, turn.now) >= deployment.settings.bake;
             when(done || environment.waiting.is_some(), Phase::Draining)
         }
+        // What still drains goes on draining beside the next deployment.
         Phase::Draining => when(
-            is_settled(turn, deployment),
+            is_settled(turn, deployment) || environment.waiting.is_some(),
             Phase::Ended(Outcome::Succeeded),
         ),
         Phase::Restoring if is_restored(environment, deployment) => Move::To(Phase::Reverting),

@@ -321,6 +321,14 @@ fn wake_at(environment: &Environment, now: Timestamp) -> Option<Timestamp> {
                         let (requests, upgraded) = reconcile::drain_times(environment, one);
                         vec![after(confirmed, requests), after(confirmed, upgraded)]
                     }
+                    instance::Phase::Running { since, .. } if one.health == Health::Unknown => {
+                        let service = environment.service(one.release, &one.workload.service);
+                        let patience = service.map(|found| found.spec.health.first_patience());
+                        patience
+                            .map(|patience| after(since, patience))
+                            .into_iter()
+                            .collect()
+                    }
                     _ => Vec::new(),
                 }),
         );

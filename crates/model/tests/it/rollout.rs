@@ -200,6 +200,21 @@ fn a_draining_instance_is_stopped_when_its_last_request_ended() {
 }
 
 #[test]
+fn a_deployment_does_not_wait_for_the_connections_of_the_one_before_it() {
+    let mut world = deployed("v1", 1);
+    world.load("web-1", 0, 1);
+    world.deploy(vec![service("web", "v2", 1)], settings(Strategy::Rolling));
+    world.run_to(State::Draining);
+    let third = world.deploy(vec![service("web", "v3", 1)], settings(Strategy::Rolling));
+    world.run_until("v3 serves", |world| {
+        world.weights("web").get("v3") == Some(&10_000)
+    });
+    assert_eq!(world.count_running("v1"), 1, "its connection goes on");
+    world.load("web-1", 0, 0);
+    assert_eq!(world.finish(third).outcome(), Some(Outcome::Succeeded));
+}
+
+#[test]
 fn a_newer_deployment_supersedes_one_that_waits() {
     let mut world = deployed("v1", 1);
     world.deploy(vec![service("web", "v2", 1)], settings(Strategy::Rolling));
