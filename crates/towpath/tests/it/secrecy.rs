@@ -45,7 +45,11 @@ impl Search {
 
     fn is_in(&self, bytes: &[u8]) -> bool {
         self.canaries.iter().any(|canary| {
-            let hexadecimal: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let hexadecimal: String = canary
+                .bytes()
+                .flat_map(|byte| format!("{byte:02x}").into_bytes())
+                .map(char::from)
+                .collect();
             [canary.as_str(), hexadecimal.as_str()].iter().any(|text| {
                 bytes
                     .windows(text.len())
@@ -129,19 +133,7 @@ async fn the_value_of_a_secret_is_nowhere_but_where_it_is_used() {
         .set_secret(&id, "payment-key", payment.into())
         .await
         .unwrap();
-    // What is refused is not repeated to whoever asked, nor noted.
-    let refused = search.canary();
-    let nowhere = "launches/nowhere".parse().unwrap();
-    for (id, name) in [(&nowhere, "raffle_key"), (&id, "no name/at all")] {
-        let error = client
-            .set_secret(id, name, refused.clone().into())
-            .await
-            .unwrap_err();
-        search.said.push((
-            "a refused secret".to_owned(),
-            format!("{error:?} {error}").into_bytes(),
-        ));
-    }
+    hear_refusals(&mut search, &site).await;
 
     let up = site
         .run(&["up", "--env", "production", "--json"])
@@ -184,6 +176,11 @@ async fn the_value_of_a_secret_is_nowhere_but_where_it_is_used() {
     }
     search.read_processes(&site);
     hear_everything(&mut search, &site).await;
+    assert_found_nowhere(search, &site);
+}
+
+/// Looks through what was said and all files of the site.
+fn assert_found_nowhere(mut search: Search, site: &Site) {
     let files = search.read_files(site.root());
     assert!(files > 10, "only {files} files were found");
     let database = |suffix: &str| search.said.iter().any(|(place, _)| place.ends_with(suffix));
@@ -196,6 +193,24 @@ async fn the_value_of_a_secret_is_nowhere_but_where_it_is_used() {
     let canary = search.canaries.first().unwrap().clone().into_bytes();
     search.said.push(("here".to_owned(), canary));
     assert_eq!(search.found(), ["here"]);
+}
+
+/// Has secrets refused, and takes in what was said about it.
+async fn hear_refusals(search: &mut Search, site: &Site) {
+    let (client, id) = (site.client(), production());
+    // What is refused is not repeated to whoever asked, nor noted.
+    let refused = search.canary();
+    let nowhere = "launches/nowhere".parse().unwrap();
+    for (id, name) in [(&nowhere, "raffle_key"), (&id, "no name/at all")] {
+        let error = client
+            .set_secret(id, name, refused.clone().into())
+            .await
+            .unwrap_err();
+        search.said.push((
+            "a refused secret".to_owned(),
+            format!("{error:?} {error}").into_bytes(),
+        ));
+    }
 }
 
 /// Takes in the answer of every GET that the API's own document has.

@@ -22,7 +22,7 @@ use crate::machine::{self, Process};
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_towpath");
 
 /// The longest that anything which is waited for may take.
-pub(crate) const LONGEST: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST: Duration = Duration::from_mins(1);
 
 /// The example app. What its own Compose file has to build an image with, nobody needs here.
 const COMPOSE: &str = include_str!("../../../../examples/launches/compose.yaml");
@@ -358,6 +358,7 @@ impl Site {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a failed test says where to look")]
 impl Drop for Site {
     fn drop(&mut self) {
         // Whoever starts others goes first.
