@@ -4,6 +4,7 @@ use std::path::Path;
 
 use towpath_compose::model::{MountKind, Service};
 
+use super::address;
 use super::context::{Context, Subject};
 use super::translate::{self, Translator};
 use super::well_known;
@@ -95,8 +96,35 @@ pub(crate) fn suggestion(service: &Service) -> Option<String> {
     let published = service.ports.first();
     let port = published.and_then(|port| u16::try_from(port.target).ok());
     let line = with_port_variable(&words, port.unwrap_or_default());
+    let line = with_volume_variables(&line, &volume_paths(service));
     let parts = [line].into_iter().chain(arguments);
     Some(format!("exec {}", parts.collect::<Vec<_>>().join(" ")))
+}
+
+/// Returns where a service finds its named volumes, and the variables for the real places.
+fn volume_paths(service: &Service) -> Vec<(&str, String)> {
+    let mounts = service.volumes.iter();
+    let named = mounts.filter(|mount| mount.kind == MountKind::Volume);
+    named
+        .filter_map(|mount| {
+            let variable = address::variable_prefix(mount.source.as_deref()?);
+            let target = mount.target.as_deref()?.trim_end_matches('/');
+            Some((target, format!("${{VOLUME_{variable}}}")))
+        })
+        .collect()
+}
+
+/// Replaces the paths of volumes, and what is below them, where they are words of their own.
+fn with_volume_variables(line: &str, volumes: &[(&str, String)]) -> String {
+    let translated = |word: &str| {
+        let mut found = volumes.iter().filter_map(|(target, variable)| {
+            let rest = word.strip_prefix(target)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{variable}{rest}"))
+        });
+        found.next().unwrap_or_else(|| word.to_owned())
+    };
+    let words: Vec<String> = line.split(' ').map(translated).collect();
+    words.join(" ")
 }
 
 /// Warns when a store is told where to listen, which is a guess of what the program understands.
@@ -239,6 +267,15 @@ mod tests {
         assert_eq!(
             with_port_variable(&words, 8000),
             r"gunicorn -b 0.0.0.0:$PORT --id=18000 'it'\''s'"
+        );
+    }
+
+    #[test]
+    fn the_path_of_a_volume_becomes_a_variable_only_where_it_stands_alone() {
+        let volumes = [("/data", "${VOLUME_D}".to_owned())];
+        assert_eq!(
+            with_volume_variables("redis-server --dir /data --pid /data/x /database", &volumes),
+            "redis-server --dir ${VOLUME_D} --pid ${VOLUME_D}/x /database"
         );
     }
 
