@@ -125,10 +125,9 @@ async fn the_value_of_a_secret_is_nowhere_but_where_it_is_used() {
     search.hear("env create", &created);
     let (first, payment) = (search.canary(), search.canary());
     let length = payment.len();
-    client
-        .set_secret(&id, "raffle_key", first.into())
-        .await
-        .unwrap();
+    let set = ["secret", "set", "production", "raffle_key", "--json"];
+    let set = site.run_with_input(&set, first.as_bytes()).await.exited(0);
+    search.hear("secret set", &set);
     client
         .set_secret(&id, "payment-key", payment.into())
         .await
@@ -171,7 +170,7 @@ async fn the_value_of_a_secret_is_nowhere_but_where_it_is_used() {
         .exited(0);
     search.hear("rollback", &back);
     assert_eq!(secret_check(&site).await, with_first);
-    for command in ["status", "deployments"] {
+    for command in ["status", "deployments", "plan"] {
         search.hear(command, &site.run(&[command, "production"]).await.exited(0));
     }
     search.read_processes(&site);
