@@ -14,7 +14,7 @@ use towpath_model::render::{Draft, SecretSource};
 use super::project::{App, warn};
 use super::source::SourceTree;
 use super::{connect, git, print, progress};
-use crate::arguments::{Deploy, Files, Rollout, Up, Wait};
+use crate::arguments::{Deploy, Files, Rollout, Target, Up, Wait};
 use crate::exit::{Failed, Failure};
 use crate::settings::Settings;
 
@@ -59,7 +59,7 @@ pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<Ex
             ..arguments.files.clone()
         },
     );
-    let app = App::open(&files, Some(&arguments.target.environment), settings)?;
+    let app = open_for(&arguments.target, &files, settings)?;
     let mut release = Release::of_directory(&app)?;
     if let Some(checkout) = &checkout {
         release.commit = Some(checkout.commit().to_owned());
@@ -69,6 +69,27 @@ pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<Ex
         .deploy(&client, &app, &arguments.rollout, settings)
         .await?;
     finish(&client, &app.id, &requested, &arguments.rollout).await
+}
+
+/// Opens the app of the working directory for an environment that was named alone or with its app.
+fn open_for(target: &Target, files: &Files, settings: &Settings) -> Result<App> {
+    let Some((named, environment)) = target.environment.split_once('/') else {
+        return App::open(files, Some(&target.environment), settings);
+    };
+    let app = App::open(files, Some(environment), settings)?;
+    if app.id.app.as_str() == named {
+        return Ok(app);
+    }
+    let message = format!(
+        "the app of this directory is `{}`, not `{named}`",
+        app.id.app
+    );
+    Err(Failed::new(Failure::Input, message)
+        .hint(format!(
+            "deploy {}, or run this in the directory of `{named}`",
+            app.id
+        ))
+        .into())
 }
 
 async fn finish(
