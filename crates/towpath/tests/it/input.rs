@@ -71,6 +71,14 @@ const CASES: &[Case] = &[
         said: &["compose.yaml:3:", "IMAGE", "say which"],
     },
     Case {
+        rule: "a port that two services publish is refused",
+        compose: "services:\n  a: { image: x, command: sleep 9, ports: [\"8080:80\"] }\n  b: { image: x, command: sleep 9, ports: [\"8080:80\"] }\n",
+        delivery: "",
+        words: &["check"],
+        code: 2,
+        said: &["compose.yaml:3:", "8080"],
+    },
+    Case {
         rule: "a file that is not there is named",
         compose: "services:\n  web:\n    image: x\n    env_file: missing.env\n",
         delivery: "",

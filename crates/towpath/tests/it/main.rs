@@ -14,3 +14,4 @@ mod input;
 mod kill;
 mod orphans;
 mod secrecy;
+mod taken;
