@@ -7,6 +7,7 @@
 mod advance;
 pub mod analysis;
 pub mod command;
+pub mod container;
 pub mod delivery;
 pub mod deployment;
 pub mod desired;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::container::Image;
 use crate::duration;
 use crate::id::{
     Digest, EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName, WorkloadId,
@@ -68,6 +69,18 @@ pub struct Artifacts {
     pub source: Option<Digest>,
     /// The build steps by service, in start order. Equal ones run once.
     pub builds: Vec<(ServiceName, Command)>,
+    /// The images of the services that are containers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ServiceName, ImageRequest>,
+}
+
+/// An image that a service needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageRequest {
+    /// Where it comes from.
+    pub image: Image,
+    /// The platform (`linux/arm64`); the machine's own when absent.
+    pub platform: Option<String>,
 }
 
 /// An instance to start.

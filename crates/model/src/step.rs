@@ -15,7 +15,7 @@ use crate::event::NewEvent;
 use crate::id::{InstanceId, ServiceName};
 use crate::instance::{self, Health, after};
 use crate::observation::{InstanceState, Observation};
-use crate::port::{Artifacts, InstanceStart, ProbeTarget, Stop};
+use crate::port::{Artifacts, ImageRequest, InstanceStart, ProbeTarget, Stop};
 use crate::{advance, reconcile};
 
 /// The most rounds of one step. Each round moves a deployment by at least one phase, of which
@@ -238,6 +238,17 @@ fn prepare(environment: &Environment) -> Option<Action> {
         builds: specs
             .iter()
             .filter_map(|(name, spec)| Some(((*name).clone(), spec.build.clone()?)))
+            .collect(),
+        images: specs
+            .iter()
+            .filter_map(|(name, spec)| {
+                let container = spec.container.as_deref()?;
+                let image = ImageRequest {
+                    image: container.image.clone(),
+                    platform: container.platform.clone(),
+                };
+                Some(((*name).clone(), image))
+            })
             .collect(),
     }))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::Container;
 use crate::duration;
 use crate::id::{Digest, SecretName, SecretVersion, ServiceName, WorkloadId};
 
@@ -57,6 +58,10 @@ pub struct WorkloadSpec {
     pub stop_grace: Duration,
     /// Limits on what it may use.
     pub limits: Limits,
+    /// What makes it a container; a plain process when absent. A container's `command` and `build`
+    /// are here, not above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<Container>>,
 }
 
 impl WorkloadSpec {

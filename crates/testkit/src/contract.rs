@@ -193,6 +193,7 @@ async fn prepare(
         release: FIRST,
         source: None,
         builds: builds.collect(),
+        images: BTreeMap::new(),
     };
     subject
         .engine()

@@ -115,6 +115,7 @@ fn draft(version: &str) -> Draft {
         stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(1),
         limits: Limits::default(),
+        container: None,
     };
     let web = DraftService {
         spec,

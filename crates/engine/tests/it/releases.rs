@@ -65,6 +65,7 @@ async fn a_build_has_its_variables_and_a_cache_that_the_next_one_finds() {
             ServiceName::new("web").unwrap(),
             Command::Shell("test \"$(cat $TOWPATH_CACHE/seen)\" = 'shop dev 1 web'".to_owned()),
         )],
+        images: std::collections::BTreeMap::new(),
     };
     world.engine.prepare(&second).await.unwrap();
     let state = world

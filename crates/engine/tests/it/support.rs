@@ -153,6 +153,7 @@ impl World {
             release,
             source,
             builds: builds.iter().map(build).collect(),
+            images: BTreeMap::new(),
         };
         self.engine.prepare(&artifacts).await.unwrap();
     }
@@ -300,6 +301,7 @@ pub(crate) fn spec(line: &str) -> WorkloadSpec {
         stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(10),
         limits: Limits::default(),
+        container: None,
     }
 }
 

@@ -215,6 +215,7 @@ fn service(
         stop_signal: limits::stop_signal(context, subject),
         stop_grace: limits::stop_grace(subject),
         limits: limits::limits(context, subject),
+        container: None,
     };
     let service = DraftService {
         spec,
