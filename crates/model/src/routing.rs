@@ -2,7 +2,7 @@
 //! Not how requests are forwarded.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,35 @@ pub struct RouteTable {
     pub environments: BTreeMap<EnvironmentId, u64>,
     /// The sockets to listen on, and the routes behind each.
     pub listeners: BTreeMap<SocketAddr, Listener>,
+    /// The sockets to answer questions for names on (DNS, over UDP and TCP). One that cannot be
+    /// opened is a [`ListenerFault`], as a listener is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<SocketAddr, NameServer>,
+}
+
+/// The names of an environment's services, for instances that resolve them over the network.
+///
+/// The answer depends on who asks: while two releases run side by side, the candidate's instances
+/// are told the candidate's addresses and everybody else is told those of the stable release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameServer {
+    /// The environment that the names belong to.
+    pub environment: EnvironmentId,
+    /// The first view that has the client is the one that answers it. A client that is in none is
+    /// refused.
+    pub views: Vec<View>,
+}
+
+/// What some clients are told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// The addresses that the clients ask from. Empty means every client, so that such a view comes
+    /// last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<IpAddr>,
+    /// The addresses behind each name, which is compared without regard to case and to a final dot.
+    /// A name without an address exists and has none: it is not asked of anybody else.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// One listening socket.
