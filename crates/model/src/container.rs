@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 /// secrets, configs, named volumes, limits, health, stop) is in the workload's specification.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, as in Compose"
+)]
 pub struct Container {
     /// Where the image comes from.
     pub image: Image,
@@ -175,8 +179,8 @@ pub struct NetworkSource {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subnet {
-    /// In CIDR notation.
-    pub subnet: Option<String>,
+    /// The whole range, in CIDR notation.
+    pub cidr: Option<String>,
     /// The gateway's address.
     pub gateway: Option<String>,
     /// The range that addresses are taken from, in CIDR notation.
