@@ -144,22 +144,26 @@ fn make(directory: &Path, file: &Path) -> Result<(), Failed> {
         .mode(0o700)
         .create(directory)?;
     let draft = directory.join(format!("{FILE_NAME}.{}", std::process::id()));
+    let linked = write_draft(&draft, &text).and_then(|()| fs::hard_link(&draft, file));
+    // Where the draft could not even be made there is nothing to remove.
+    let removed = fs::remove_file(&draft);
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        _ => removed?,
+    }
+    File::open(directory)?.sync_all()?;
+    Ok(())
+}
+
+fn write_draft(draft: &Path, text: &str) -> io::Result<()> {
     let mut output = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&draft)?;
+        .open(draft)?;
     output.write_all(text.as_bytes())?;
-    output.sync_all()?;
-    let linked = fs::hard_link(&draft, file);
-    fs::remove_file(&draft)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-        _ => {}
-    }
-    File::open(directory)?.sync_all()?;
-    Ok(())
+    output.sync_all()
 }
 
 fn read(file: &Path) -> Result<MasterKey, KeyError> {

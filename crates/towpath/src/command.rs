@@ -98,6 +98,8 @@ fn prepare(data: &Data, settings: &Settings) -> Result<PathBuf> {
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A line that has no room on a full disk is lost; complaining of it would panic.
+        .log_internal_errors(false)
         .init();
     data.canonicalize()
         .with_context(|| format!("cannot find {}", data.display()))

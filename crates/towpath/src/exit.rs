@@ -1,7 +1,7 @@
 //! What an error is to whoever runs the program: an exit code, and words. The codes: 0 done, 1 the
 //! operation failed, 2 bad input, 3 not found or not reachable, 4 not allowed.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use towpath_compose::{Diagnostics, Style};
@@ -20,6 +20,16 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Returns the failure that another process of this program ended with.
+    pub(crate) fn of_code(code: Option<i32>) -> Self {
+        match code {
+            Some(2) => Self::Input,
+            Some(3) => Self::NotFound,
+            Some(4) => Self::Denied,
+            _ => Self::Operation,
+        }
+    }
+
     /// Returns the exit code.
     pub(crate) fn code(self) -> u8 {
         match self {
@@ -88,31 +98,85 @@ fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
         return Some(kind_of_answer(api));
     }
     if let Some(store) = cause.downcast_ref::<towpath_store::Error>() {
-        return Some(match store {
-            towpath_store::Error::NotFound(_) => Failure::NotFound,
-            towpath_store::Error::AlreadyExists(_) | towpath_store::Error::Locked { .. } => {
-                Failure::Input
-            }
-            _ => Failure::Operation,
-        });
+        return Some(kind_of_store(store));
+    }
+    if let Some(server) = cause.downcast_ref::<towpath_server::Error>() {
+        return Some(kind_of_door(server));
     }
     cause
         .downcast_ref::<towpath_store::KeyError>()
-        .map(|_| Failure::Input)
+        .map(kind_of_key)
 }
 
 /// Finds out what kind of failure an answer of the control plane is, by its HTTP status.
 fn kind_of_answer(error: &towpath_api::client::Error) -> Failure {
     use towpath_api::client::Error;
     match error {
+        Error::Unreachable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            Failure::Denied
+        }
         Error::Unreachable { .. } => Failure::NotFound,
         Error::Problem(problem) => match problem.status {
             401 | 403 => Failure::Denied,
             404 => Failure::NotFound,
+            // The input is good, and refused for the state that things are in: another deployment
+            // is under way, the environment is on hold, there is nothing to abort.
+            409 => Failure::Operation,
             400..=499 => Failure::Input,
             _ => Failure::Operation,
         },
         Error::Broken(_) | Error::Malformed { .. } => Failure::Operation,
+    }
+}
+
+/// Finds out what kind of failure it is that a role cannot use its data directory.
+fn kind_of_store(error: &towpath_store::Error) -> Failure {
+    use towpath_store::Error;
+    match error {
+        Error::NotFound(_) => Failure::NotFound,
+        Error::AlreadyExists(_) | Error::Locked { .. } | Error::SecretTooLarge { .. } => {
+            Failure::Input
+        }
+        Error::Key(error) => kind_of_key(error),
+        Error::Directory { source, .. } => kind_of_system(source),
+        Error::Corrupt { .. }
+        | Error::Newer { .. }
+        | Error::Full { .. }
+        | Error::ReadOnly { .. }
+        | Error::Database { .. }
+        | Error::Inconsistent { .. }
+        | Error::Stale { .. }
+        | Error::Differs { .. }
+        | Error::NoPort { .. } => Failure::Operation,
+    }
+}
+
+/// Finds out what kind of failure it is that the control plane cannot listen.
+fn kind_of_door(error: &towpath_server::Error) -> Failure {
+    use towpath_server::Error;
+    match error {
+        Error::LongPath(_) | Error::InUse(_) | Error::PortInUse(_) => Failure::Input,
+        Error::Socket { source, .. } | Error::Tcp { source, .. } => kind_of_system(source),
+    }
+}
+
+/// Finds out what kind of failure it is that the master key cannot be used.
+fn kind_of_key(error: &towpath_store::KeyError) -> Failure {
+    use towpath_store::KeyError;
+    match error {
+        KeyError::File { source, .. } => kind_of_system(source),
+        KeyError::Exposed { .. }
+        | KeyError::Missing { .. }
+        | KeyError::Malformed { .. }
+        | KeyError::Wrong { .. } => Failure::Input,
+        KeyError::Tampered { .. } | KeyError::Random(_) | KeyError::Refused => Failure::Operation,
+    }
+}
+
+fn kind_of_system(error: &std::io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::PermissionDenied => Failure::Denied,
+        _ => Failure::Operation,
     }
 }
 
@@ -136,4 +200,112 @@ fn text(error: &anyhow::Error) -> String {
         text.push_str(&format!("  hint: {hint}\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use anyhow::{Context as _, anyhow};
+    use towpath_api::Problem;
+    use towpath_api::client::Error as Answer;
+    use towpath_compose::Diagnostic;
+    use towpath_store::{Error as Store, KeyError, MasterKey};
+
+    use super::*;
+
+    fn problem(status: u16) -> anyhow::Error {
+        let problem = Problem {
+            kind: String::new(),
+            status,
+            title: String::new(),
+            detail: String::new(),
+        };
+        Answer::Problem(problem).into()
+    }
+
+    fn unreachable(kind: io::ErrorKind) -> anyhow::Error {
+        let (address, source) = ("towpath.sock".to_owned(), kind.into());
+        Answer::Unreachable { address, source }.into()
+    }
+
+    fn directory(kind: io::ErrorKind) -> anyhow::Error {
+        let (path, source) = (PathBuf::from("/data"), kind.into());
+        Store::Directory { path, source }.into()
+    }
+
+    fn file() -> PathBuf {
+        PathBuf::from("/data/towpath.db")
+    }
+
+    #[test]
+    fn each_answer_of_the_control_plane_has_its_exit_code() {
+        for (status, code) in [
+            (400, 2),
+            (401, 4),
+            (403, 4),
+            (404, 3),
+            (405, 2),
+            (409, 1),
+            (413, 2),
+            (422, 2),
+            (500, 1),
+            (503, 1),
+            (507, 1),
+        ] {
+            assert_eq!(kind(&problem(status)).code(), code, "{status}");
+        }
+    }
+
+    #[test]
+    fn each_failure_has_its_exit_code() {
+        let bad = Diagnostics::check(vec![Diagnostic::error("bad", "it is bad")]).unwrap_err();
+        let key: KeyError = MasterKey::from_base64("no key").unwrap_err();
+        let (pid, address) = (None, ([127, 0, 0, 1], 80).into());
+        let cases: Vec<(anyhow::Error, u8)> = vec![
+            (bad.into(), 2),
+            (Failed::new(Failure::Denied, "no").into(), 4),
+            (anyhow!("something else"), 1),
+            (unreachable(io::ErrorKind::NotFound), 3),
+            (unreachable(io::ErrorKind::ConnectionRefused), 3),
+            (unreachable(io::ErrorKind::PermissionDenied), 4),
+            (key.into(), 2),
+            (
+                Store::Locked {
+                    directory: file(),
+                    pid,
+                }
+                .into(),
+                2,
+            ),
+            (Store::Full { file: file() }.into(), 1),
+            (Store::ReadOnly { file: file() }.into(), 1),
+            (Store::NotFound("app".to_owned()).into(), 3),
+            (directory(io::ErrorKind::PermissionDenied), 4),
+            (directory(io::ErrorKind::NotADirectory), 1),
+            (towpath_server::Error::PortInUse(address).into(), 2),
+            (towpath_server::Error::LongPath(file()).into(), 2),
+        ];
+        for (error, code) in cases {
+            let text = error.to_string();
+            assert_eq!(kind(&error).code(), code, "{text}");
+            let error = Err::<(), _>(error).context("what was tried").unwrap_err();
+            assert_eq!(kind(&error).code(), code, "within another: {text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_survives_the_way_through_an_exit_code() {
+        for failure in [
+            Failure::Operation,
+            Failure::Input,
+            Failure::NotFound,
+            Failure::Denied,
+        ] {
+            let code = Some(i32::from(failure.code()));
+            assert_eq!(Failure::of_code(code), failure);
+        }
+        assert_eq!(Failure::of_code(None), Failure::Operation);
+    }
 }

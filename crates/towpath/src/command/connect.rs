@@ -1,12 +1,13 @@
 //! How a command reaches the control plane: the one that runs, or one that it starts. Not what is
 //! asked of it.
 
-use std::path::Path;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use towpath_api::client::{Client, Error};
 use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
@@ -35,60 +36,102 @@ pub(crate) async fn client_or_start(settings: &Settings) -> Result<Client> {
     match client.server().await {
         Ok(_) => Ok(client),
         Err(Error::Unreachable { .. }) if settings.remote.is_none() => {
-            start(&settings.home)?;
-            await_answer(&client, &settings.home).await?;
+            let started = Started::new(&settings.home)?;
+            started.answers(&client).await?;
             Ok(client)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Starts a control plane that outlives this command.
-fn start(data: &Path) -> Result<()> {
-    std::fs::create_dir_all(data)
-        .with_context(|| format!("cannot make the data directory {}", data.display()))?;
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(data.join("serve.log"))
-        .context("cannot open serve.log in the data directory")?;
-    let child = Command::new(program)
-        .args(["serve", "--data"])
-        .arg(data)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .process_group(0)
-        .spawn()
-        .context("cannot start the control plane")?;
-    // It outlives this command on purpose.
-    drop(child);
-    Ok(())
+/// A control plane that was started, and outlives this command.
+struct Started {
+    child: Child,
+    log: PathBuf,
+    /// What earlier ones said: the bytes of the log before this one's words.
+    words_from: u64,
 }
 
-async fn await_answer(client: &Client, data: &Path) -> Result<()> {
-    let deadline = Instant::now() + LONGEST_START;
-    loop {
-        match client.server().await {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => {
-                let log = data.join("serve.log");
-                let hint = format!("its last words: {}", last_words(&log));
+impl Started {
+    fn new(data: &Path) -> Result<Self> {
+        std::fs::create_dir_all(data)
+            .with_context(|| format!("cannot make the data directory {}", data.display()))?;
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let path = data.join("serve.log");
+        let mut log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        // Where this line has no room, nothing that follows has, and nobody would read why.
+        writeln!(log, "started by a command (process {})", std::process::id())
+            .with_context(|| no_room(&path))?;
+        let words_from = log.metadata().map_or(0, |log| log.len());
+        let child = Command::new(program)
+            .args(["serve", "--data"])
+            .arg(data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .context("cannot start the control plane")?;
+        Ok(Self {
+            child,
+            log: path,
+            words_from,
+        })
+    }
+
+    /// Waits until it answers. One that ended meanwhile ends this command as it ended.
+    async fn answers(mut self, client: &Client) -> Result<()> {
+        let deadline = Instant::now() + LONGEST_START;
+        loop {
+            let Err(error) = client.server().await else {
+                return Ok(());
+            };
+            let ended = self.child.try_wait().context("cannot watch what started")?;
+            if let Some(status) = ended {
+                // Two commands may start one each: the second finds the data directory taken.
+                if client.server().await.is_ok() {
+                    return Ok(());
+                }
+                let said = self.words();
+                let said = said.strip_prefix("error: ").unwrap_or(&said);
+                let message = format!("the control plane ended at its start: {}", said.trim_end());
+                return Err(Failed::new(Failure::of_code(status.code()), message).into());
+            }
+            if Instant::now() >= deadline {
                 let message =
                     format!("the control plane that was started does not answer: {error}");
+                let hint = format!("its log is {}", self.log.display());
                 return Err(Failed::new(Failure::NotFound, message).hint(hint).into());
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Returns what this control plane said last.
+    fn words(&self) -> String {
+        let mut text = String::new();
+        let read = std::fs::File::open(&self.log).and_then(|mut log| {
+            log.seek(SeekFrom::Start(self.words_from))?;
+            log.read_to_string(&mut text)
+        });
+        if let Err(error) = read {
+            return format!("{} cannot be read: {error}", self.log.display());
+        }
+        // Its error is what comes last, with its causes.
+        let last = text.rfind("error: ").unwrap_or(0);
+        text.split_off(last)
     }
 }
 
-/// Returns the last lines of a log, for a hint.
-fn last_words(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(3).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+fn no_room(log: &Path) -> String {
+    format!(
+        "cannot write {}, the log of the control plane",
+        log.display()
+    )
 }
 
 /// Returns the environment that a command means: `app/environment`, or an environment of the app

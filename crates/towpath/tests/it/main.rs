@@ -10,6 +10,8 @@ mod machine;
 mod site;
 
 mod demo;
+mod exits;
+mod full;
 mod input;
 mod kill;
 mod orphans;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -105,15 +105,20 @@ impl Site {
     /// Makes a site with the example app in it, and its control plane.
     pub(crate) async fn with_launches(delivery: &Delivery) -> Self {
         let mut site = Self::new();
+        site.put_launches(delivery);
+        site.serve().await;
+        site
+    }
+
+    /// Writes the example app into the app's directory.
+    pub(crate) fn put_launches(&self, delivery: &Delivery) {
         let compose = COMPOSE
             .replace("  build: .\n", "")
             .replace("ports: [\"${WEB_PORT:-8080}:8080\"]", "ports: []");
-        site.write("compose.yaml", &compose);
-        site.write("raffle_key", "a test's key, as long as a key should be\n");
-        site.write("towpath.yaml", &site.delivery_file(delivery));
-        site.write_version("1", "none");
-        site.serve().await;
-        site
+        self.write("compose.yaml", &compose);
+        self.write("raffle_key", "a test's key, as long as a key should be\n");
+        self.write("towpath.yaml", &self.delivery_file(delivery));
+        self.write_version("1", "none");
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -189,6 +194,24 @@ impl Site {
 
     /// Starts the control plane, and waits until it answers.
     pub(crate) async fn serve(&mut self) {
+        let ended = self.try_serve().await;
+        assert!(
+            ended.is_none(),
+            "the control plane ended ({ended:?}): {}",
+            self.log()
+        );
+    }
+
+    /// Starts the control plane, unless the one that was started still runs.
+    pub(crate) async fn serve_if_ended(&mut self) {
+        let child = self.control_plane.as_mut();
+        if child.is_none_or(|child| child.try_wait().unwrap().is_some()) {
+            self.serve().await;
+        }
+    }
+
+    /// Starts the control plane, and waits until it answers or ends. Returns how it ended.
+    pub(crate) async fn try_serve(&mut self) -> Option<ExitStatus> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -205,14 +228,18 @@ impl Site {
         let deadline = Instant::now() + LONGEST;
         while client.server().await.is_err() {
             let ended = child.try_wait().unwrap();
+            if ended.is_some() {
+                return ended;
+            }
             assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "the control plane does not answer ({ended:?}): {}",
+                Instant::now() < deadline,
+                "the control plane does not answer: {}",
                 self.log()
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.control_plane = Some(child);
+        None
     }
 
     /// Kills the control plane as `kill -9` does.
