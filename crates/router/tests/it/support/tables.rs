@@ -60,6 +60,7 @@ pub(crate) fn table_of(
         generation,
         environments: [("shop/production".parse().unwrap(), generation)].into(),
         listeners: [(listener, Listener { protocol, routes })].into(),
+        ..RouteTable::default()
     }
 }
 
