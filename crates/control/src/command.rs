@@ -46,6 +46,7 @@ impl Platform {
         id: &EnvironmentId,
         deploy: Deploy,
     ) -> Result<(ReleaseNumber, DeploymentNumber), Error> {
+        self.refuse_while_destroyed(id)?;
         let rendering = self.render(id, &deploy.draft).await?;
         self.check_ports(id, &rendering)?;
         let store = &self.shared.ports.store;
@@ -157,7 +158,15 @@ impl Platform {
         T: Send + 'static,
         F: FnOnce(&mut Environment, Timestamp) -> Result<(T, Change), Refusal> + Send + 'static,
     {
+        self.refuse_while_destroyed(id)?;
         self.shared.keeper(id)?.edit(edit).await
+    }
+
+    fn refuse_while_destroyed(&self, id: &EnvironmentId) -> Result<(), Error> {
+        if self.is_being_destroyed(id) {
+            return Err(Error::BeingDestroyed(id.clone()));
+        }
+        Ok(())
     }
 
     /// Stops the active deployment and goes back to the stable release.

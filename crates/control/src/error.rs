@@ -13,6 +13,17 @@ pub enum Error {
     /// There is no such environment.
     #[error("there is no environment `{0}`")]
     NoEnvironment(EnvironmentId),
+    /// The environment is being removed.
+    #[error("`{0}` is being destroyed")]
+    BeingDestroyed(EnvironmentId),
+    /// An attempt to remove an environment failed.
+    #[error("`{environment}` is not gone yet, and is tried again until it is: {reason}")]
+    NotDestroyed {
+        /// The environment.
+        environment: EnvironmentId,
+        /// What the attempt met.
+        reason: String,
+    },
     /// There is no such release, or it was pruned.
     #[error("there is no release {release} of `{environment}`")]
     NoRelease {
@@ -94,6 +105,7 @@ impl Error {
             | Self::NotFound(_)
             | Self::Store(towpath_store::Error::NotFound(_)) => Kind::NotFound,
             Self::NoEarlierRelease(_)
+            | Self::BeingDestroyed(_)
             | Self::Refused(_)
             | Self::MissingSecrets(_)
             | Self::PortOfEnvironment { .. }
@@ -101,8 +113,21 @@ impl Error {
             | Self::NoSource(_)
             | Self::Port(PortError::Refused(_))
             | Self::Store(towpath_store::Error::AlreadyExists(_)) => Kind::Refused,
-            Self::Stopping | Self::Port(PortError::Failed { .. }) => Kind::Unavailable,
+            Self::Stopping | Self::NotDestroyed { .. } | Self::Port(PortError::Failed { .. }) => {
+                Kind::Unavailable
+            }
             Self::Store(_) | Self::Unreadable { .. } => Kind::Internal,
         }
     }
+}
+
+/// Writes an error with its causes on one line.
+pub(crate) fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }

@@ -17,7 +17,7 @@ use towpath_model::observation::Observation;
 use towpath_model::step::{Action, step};
 use towpath_store::DeploymentRow;
 
-use crate::error::Error;
+use crate::error::{Error, describe};
 use crate::observe::observe;
 use crate::platform::Shared;
 
@@ -123,6 +123,12 @@ impl Keeper {
     /// Ends the keeper's task.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Waits until the keeper's task has ended.
+    pub(crate) async fn ended(&self) {
+        let mut snapshots = self.snapshots.clone();
+        while snapshots.changed().await.is_ok() {}
     }
 }
 
@@ -284,15 +290,4 @@ fn row(id: &EnvironmentId, deployment: &Deployment) -> Result<DeploymentRow, ser
         finished_at: deployment.finished_at,
         document: serde_json::to_value(deployment)?,
     })
-}
-
-/// Writes an error with its causes on one line.
-fn describe(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

@@ -3,6 +3,7 @@
 //! ports.
 
 mod command;
+mod destroy;
 mod error;
 mod hub;
 mod keeper;

@@ -6,14 +6,16 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use towpath_model::environment::{Environment, Published};
 use towpath_model::event::NewEvent;
 use towpath_model::id::EnvironmentId;
-use towpath_model::port::{Clock, DataDirectory, Engine, INTERNAL_PORTS, Prober, Router, Volumes};
+use towpath_model::port::{Clock, DataDirectory, Engine, INTERNAL_PORTS, Prober, Router};
 use towpath_store::{Store, StoredEnvironment};
 
+use crate::destroy::Removals;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::keeper::{Keeper, Snapshot};
@@ -90,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) ports: Ports,
     pub(crate) hub: Hub,
+    pub(crate) removals: Removals,
     keepers: Mutex<BTreeMap<EnvironmentId, Keeper>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -116,6 +119,7 @@ impl Platform {
             config,
             ports,
             hub,
+            removals: Removals::default(),
             keepers,
             tasks,
             shutdown,
@@ -123,6 +127,7 @@ impl Platform {
         for (environment, version) in stored {
             shared.keep(environment, version);
         }
+        shared.resume_destructions().await?;
         Ok(Self { shared })
     }
 
@@ -150,7 +155,7 @@ impl Platform {
             source,
         };
         let document = serde_json::to_value(&environment).map_err(unreadable)?;
-        let created = self.event(actor, "environment.created", id);
+        let created = self.shared.event(actor, "environment.created", id);
         let engine = self.shared.ports.engine.capabilities().engine;
         let created = store
             .create_environment(id, &engine, &document, now, &[created])
@@ -163,35 +168,6 @@ impl Platform {
         };
         self.shared.keep(environment, version);
         Ok(true)
-    }
-
-    /// Takes an environment down and removes everything of it, its volumes only when asked.
-    /// Returns when that is done.
-    pub async fn destroy(
-        &self,
-        id: &EnvironmentId,
-        volumes: Volumes,
-        actor: &str,
-    ) -> Result<(), Error> {
-        let keeper = self.shared.keeper(id)?;
-        self.down(id, actor).await?;
-        let mut snapshots = keeper.watch();
-        let gone = snapshots.wait_for(|snapshot| {
-            snapshot.environment.is_empty() && snapshot.observation.instances.is_empty()
-        });
-        drop(gone.await.map_err(|_| Error::Stopping)?);
-        keeper.stop();
-        self.shared.keepers().remove(id);
-        self.shared.hub.publish(id, None).await?;
-        self.shared.ports.engine.destroy(id, volumes).await?;
-        let store = &self.shared.ports.store;
-        let stored = store.load_environment(id).await?;
-        let version = stored
-            .ok_or_else(|| Error::NoEnvironment(id.clone()))?
-            .version;
-        let destroyed = self.event(actor, "environment.destroyed", id);
-        store.delete_environment(id, version, &[destroyed]).await?;
-        Ok(())
     }
 
     /// Returns the ids of all environments.
@@ -208,10 +184,12 @@ impl Platform {
     pub fn watch(&self, id: &EnvironmentId) -> Result<watch::Receiver<Arc<Snapshot>>, Error> {
         Ok(self.shared.keeper(id)?.watch())
     }
+}
 
+impl Shared {
     pub(crate) fn event(&self, actor: &str, what: &str, id: &EnvironmentId) -> NewEvent {
         NewEvent {
-            at: self.shared.ports.clock.now(),
+            at: self.ports.clock.now(),
             actor: actor.to_owned(),
             what: what.to_owned(),
             subject: id.to_string(),
@@ -220,9 +198,7 @@ impl Platform {
             reason: None,
         }
     }
-}
 
-impl Shared {
     /// Returns the keeper of an environment.
     pub(crate) fn keeper(&self, id: &EnvironmentId) -> Result<Keeper, Error> {
         self.keepers()
@@ -242,6 +218,24 @@ impl Shared {
     fn keepers(&self) -> MutexGuard<'_, BTreeMap<EnvironmentId, Keeper>> {
         // The map is whole between any two statements that hold the lock.
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets an environment that is gone.
+    pub(crate) fn forget(&self, id: &EnvironmentId) {
+        self.keepers().remove(id);
+    }
+
+    /// Starts a task that the platform's stop waits for.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tasks.spawn(work)
+    }
+
+    /// Returns what is cancelled when the platform stops.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.shutdown.child_token()
     }
 
     fn keep(self: &Arc<Self>, environment: Environment, version: u64) {

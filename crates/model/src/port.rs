@@ -263,9 +263,14 @@ pub trait Router: Send + Sync + std::fmt::Debug {
 pub struct DataDirectory(pub PathBuf);
 
 impl DataDirectory {
+    /// Returns where all source trees are.
+    pub fn sources(&self) -> PathBuf {
+        self.0.join("sources")
+    }
+
     /// Returns where the source tree with this digest is unpacked.
     pub fn source(&self, digest: &Digest) -> PathBuf {
-        self.0.join("sources").join(digest.as_str())
+        self.sources().join(digest.as_str())
     }
 
     /// Returns where an engine keeps what it has of an environment.

@@ -195,11 +195,14 @@ fn migrations() -> Vec<Migration> {
         let sql = sqlx::SqlSafeStr::into_sql_str(sql);
         Migration::new(version, name.into(), MigrationType::Simple, sql, false)
     };
-    vec![migration(
-        1,
-        "first",
-        include_str!("migrations/0001_first.sql"),
-    )]
+    vec![
+        migration(1, "first", include_str!("migrations/0001_first.sql")),
+        migration(
+            2,
+            "destructions",
+            include_str!("migrations/0002_destructions.sql"),
+        ),
+    ]
 }
 
 fn newest() -> i64 {
@@ -213,4 +216,46 @@ fn newest() -> i64 {
 /// Where the database of a data directory is.
 pub(crate) fn file(directory: &Path) -> PathBuf {
     directory.join(FILE_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_of_each_earlier_version_is_brought_up_to_date_with_what_is_in_it() {
+        for version in 1..newest() {
+            let directory = tempfile::tempdir().unwrap();
+            let path = file(directory.path());
+            let mut connection = options(&path)
+                .create_if_missing(true)
+                .connect()
+                .await
+                .unwrap();
+            let mut earlier = migrations();
+            earlier.retain(|migration| migration.version <= version);
+            let migrator = Migrator::with_migrations(earlier);
+            migrator
+                .run_direct(None, &mut connection, false)
+                .await
+                .unwrap();
+            sqlx::query("INSERT INTO apps (name, created_at) VALUES ('shop', 'then')")
+                .execute(&mut connection)
+                .await
+                .unwrap();
+            drop(connection);
+
+            let database = Database::open(directory.path()).await.unwrap();
+            let mut read = database.read().await;
+            let now: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+                .fetch_one(&mut *read)
+                .await
+                .unwrap();
+            let apps: i64 = sqlx::query_scalar("SELECT count(*) FROM apps")
+                .fetch_one(&mut *read)
+                .await
+                .unwrap();
+            assert_eq!((now, apps), (newest(), 1), "from version {version}");
+        }
+    }
 }

@@ -8,6 +8,7 @@
 mod app;
 mod connections;
 mod database;
+mod destruction;
 mod envelope;
 mod environment;
 mod error;
@@ -24,6 +25,7 @@ mod store;
 mod token;
 
 pub use app::App;
+pub use destruction::Destruction;
 pub use environment::{DeploymentRow, StoredEnvironment};
 pub use error::Error;
 pub use event::{BadEvent, EventOrder, EventProblem, EventQuery, Verification};

@@ -3,3 +3,4 @@
 pub mod contract;
 pub mod sim;
 pub mod tidy;
+pub mod world;

@@ -1,148 +1,15 @@
 //! A platform's whole life: deployments, rollbacks, secrets, restarts, destruction.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use towpath_control::Error;
+use towpath_control::Kind;
+use towpath_model::deployment::Outcome;
+use towpath_model::id::{EnvironmentId, SecretName};
+use towpath_model::port::Volumes;
+use towpath_model::render::SecretUse;
+use towpath_model::workload::SecretValue;
+use towpath_store::{EventOrder, EventQuery};
 
-use tempfile::TempDir;
-use towpath_control::{Config, Deploy, Error, Kind, Platform, Ports};
-use towpath_model::deployment::{Deployment, Outcome};
-use towpath_model::id::{DeploymentNumber, EnvironmentId, SecretName};
-use towpath_model::port::{DataDirectory, Volumes};
-use towpath_model::release::{Restart, Role, RouteSpec};
-use towpath_model::render::{Draft, DraftService, SecretUse};
-use towpath_model::rollout::Settings;
-use towpath_model::routing::{Protocol, RoutePolicy};
-use towpath_model::workload::{Command, HealthCheck, Limits, Probe, SecretValue, WorkloadSpec};
-use towpath_store::{EventOrder, EventQuery, MasterKey, Store};
-
-use crate::world::{Now, World, WorldEngine, WorldProber, WorldRouter};
-
-struct Site {
-    directory: TempDir,
-    world: Arc<World>,
-    platform: Platform,
-}
-
-async fn open(directory: &TempDir, world: &Arc<World>) -> Platform {
-    let key = MasterKey::from_directory(directory.path()).unwrap();
-    let ports = Ports {
-        store: Arc::new(Store::open(directory.path(), key).await.unwrap()),
-        engine: Arc::new(WorldEngine(Arc::clone(world))),
-        prober: Arc::new(WorldProber::default()),
-        router: Arc::new(WorldRouter(Arc::clone(world))),
-        clock: Arc::new(Now),
-        is_free: Arc::new(|address| address.port() != 9),
-    };
-    let config = Config::new(DataDirectory(directory.path().to_owned()));
-    Platform::start(config, ports).await.unwrap()
-}
-
-impl Site {
-    async fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        let world = Arc::new(World::default());
-        let platform = open(&directory, &world).await;
-        platform
-            .create_environment(&production(), "ada")
-            .await
-            .unwrap();
-        Self {
-            directory,
-            world,
-            platform,
-        }
-    }
-
-    async fn deploy(&self, draft: Draft) -> DeploymentNumber {
-        self.platform
-            .deploy(&production(), deploy(draft))
-            .await
-            .unwrap()
-            .1
-    }
-
-    async fn finish(&self, number: DeploymentNumber) -> Deployment {
-        for _ in 0..2_000 {
-            let deployment = self
-                .platform
-                .deployment(&production(), number)
-                .await
-                .unwrap();
-            if deployment.outcome().is_some() {
-                return deployment;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("deployment {number} never ends");
-    }
-}
-
-fn production() -> EnvironmentId {
-    "shop/production".parse().unwrap()
-}
-
-fn deploy(draft: Draft) -> Deploy {
-    Deploy {
-        source: None,
-        commit: None,
-        message: None,
-        draft,
-        settings: None,
-        actor: "ada".to_owned(),
-        automatic: false,
-    }
-}
-
-fn draft(version: &str) -> Draft {
-    let spec = WorkloadSpec {
-        service: "web".parse().unwrap(),
-        command: Command::Shell(version.to_owned()),
-        environment: BTreeMap::new(),
-        working_directory: None,
-        source: None,
-        build: None,
-        user: None,
-        secrets: Vec::new(),
-        configs: Vec::new(),
-        volumes: Vec::new(),
-        container_port: None,
-        listens: true,
-        health: HealthCheck {
-            probe: Probe::Tcp,
-            ..HealthCheck::default()
-        },
-        stop_signal: "SIGTERM".to_owned(),
-        stop_grace: Duration::from_secs(1),
-        limits: Limits::default(),
-        container: None,
-    };
-    let web = DraftService {
-        spec,
-        secrets: Vec::new(),
-        replicas: 2,
-        depends_on: BTreeMap::new(),
-        role: Role::Service,
-        restart: Restart::Always,
-        routes: vec![RouteSpec {
-            host_ip: None,
-            port: 8080,
-            protocol: Protocol::Http,
-            hosts: Vec::new(),
-            path_prefix: "/".to_owned(),
-        }],
-        internal: Some(Protocol::Http),
-        policy: RoutePolicy::default(),
-    };
-    Draft {
-        services: BTreeMap::from([("web".parse().unwrap(), web)]),
-        secret_sources: BTreeMap::new(),
-        settings: Settings {
-            bake: Duration::ZERO,
-            ..Settings::default()
-        },
-    }
-}
+use crate::site::{Site, deploy, draft, open, production};
 
 #[tokio::test]
 async fn a_release_is_deployed_and_a_bad_one_goes_back() {

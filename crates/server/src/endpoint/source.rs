@@ -18,6 +18,9 @@ use crate::extract::Params;
 use crate::problem::Error;
 use crate::unpack::{self, Unpacked, unpack};
 
+/// How the name of an upload that is under way begins.
+const INCOMING: &str = ".incoming-";
+
 /// Tells uploads of this process apart.
 static NEXT_UPLOAD: AtomicU64 = AtomicU64::new(1);
 
@@ -63,7 +66,7 @@ pub(crate) async fn upload(
     }
     let target = context.platform.source_directory(&digest);
     let number = NEXT_UPLOAD.fetch_add(1, Ordering::Relaxed);
-    let name = format!(".incoming-{}-{number}", std::process::id());
+    let name = format!("{INCOMING}{}-{number}", std::process::id());
     let incoming = Incoming(target.with_file_name(name));
     std::fs::create_dir_all(&incoming.0).map_err(failed(&incoming.0))?;
     receive(body.into_data_stream(), &incoming.archive()).await?;
@@ -77,6 +80,27 @@ pub(crate) async fn upload(
         .record_source(&digest, unpacked.bytes)
         .await?;
     Ok((StatusCode::CREATED, info))
+}
+
+/// Removes what uploads left that were under way when an earlier server was killed. Blocks. Call it
+/// while nothing is uploaded.
+pub(crate) fn clear_leftovers(sources: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(sources) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_left = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(INCOMING));
+        if is_left {
+            std::fs::remove_dir_all(entry.path())?;
+            tracing::info!(path = %entry.path().display(), "an unfinished upload was removed");
+        }
+    }
+    Ok(())
 }
 
 /// A directory for one upload. It is removed with everything in it when it is dropped.
@@ -138,4 +162,25 @@ fn install(incoming: &Incoming, target: &Path, wanted: Digest) -> Result<Unpacke
     }
     std::fs::rename(&tree, target).map_err(failed(target))?;
     Ok(unpacked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unfinished_uploads_are_removed_and_trees_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let sources = directory.path().join("sources");
+        clear_leftovers(&sources).unwrap();
+        for name in [".incoming-1-1/tree/src", "0123abcd/src"] {
+            std::fs::create_dir_all(sources.join(name)).unwrap();
+        }
+        clear_leftovers(&sources).unwrap();
+        let left = std::fs::read_dir(&sources).unwrap().map(|entry| {
+            let name = entry.unwrap().file_name();
+            name.into_string().unwrap()
+        });
+        assert_eq!(left.collect::<Vec<_>>(), ["0123abcd"]);
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod chain;
+mod destructions;
 mod environments;
 mod full;
 mod killed;

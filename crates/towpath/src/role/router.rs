@@ -1,6 +1,8 @@
 //! The data plane as a process: how it runs, and how the control plane finds or starts it. Not how
 //! it forwards requests.
 
+mod watch;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::Stdio;
@@ -15,15 +17,13 @@ use towpath_model::routing::{RouteTable, RouterReport};
 use towpath_router::client::{self, RouterClient};
 
 use super::router_socket;
+pub(crate) use watch::keep_alive;
 
 /// The longest that a started router may take to answer.
 const LONGEST_START: Duration = Duration::from_secs(10);
 
 /// The time between two looks at a router that starts.
 const PATIENCE: Duration = Duration::from_millis(10);
-
-/// How long to wait after a router could not be started.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long one wait for news of the router lasts.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -42,8 +42,13 @@ pub(crate) async fn run(data: &Path, shutdown: CancellationToken) -> Result<()> 
 /// Finds the router of a data directory, or starts it as a process that outlives this one.
 pub(crate) async fn find_or_start(data: &Path) -> Result<RouterClient> {
     let client = RouterClient::new(router_socket(data));
-    if client.report().await.is_ok() {
-        return Ok(client);
+    match client.report().await {
+        Ok(_) => return Ok(client),
+        Err(client::Error::Unreachable { .. }) => {}
+        Err(error) => {
+            tracing::warn!(error = %error, "a router lives and does not answer; it is ended");
+            watch::end(&client).await?;
+        }
     }
     let mut child = start(data)?;
     let deadline = tokio::time::Instant::now() + LONGEST_START;
@@ -66,33 +71,6 @@ pub(crate) async fn find_or_start(data: &Path) -> Result<RouterClient> {
             tokio::time::sleep(PATIENCE * 10).await;
             child = start(data)?;
         }
-    }
-}
-
-/// Keeps a data directory's router alive until `stop`: one that died is started again, and serves
-/// its last table at once. One that does not answer but lives is left alone.
-pub(crate) async fn keep_alive(data: &Path, stop: CancellationToken) {
-    let client = RouterClient::new(router_socket(data));
-    let keep = async {
-        loop {
-            client.hung_up().await;
-            if !matches!(
-                client.report().await,
-                Err(client::Error::Unreachable { .. })
-            ) {
-                continue;
-            }
-            tracing::warn!("the router has ended; it is started again");
-            if let Err(error) = find_or_start(data).await {
-                tracing::error!(error = format!("{error:#}"), "the router cannot be started");
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        () = keep => {}
     }
 }
 

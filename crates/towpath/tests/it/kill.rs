@@ -225,6 +225,30 @@ async fn a_killed_router_is_started_again_and_serves_what_it_served() {
     wait_for_another_router(&site, &next).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_hangs_is_ended_and_started_again() {
+    let mut site = Site::with_launches(&Delivery::default()).await;
+    site.run(&["up", "--env", "production", "--json"])
+        .await
+        .exited(0);
+    site.wait_for(&production(), "settled", is_settled).await;
+    let router = router_of(&site).unwrap();
+    router.freeze();
+    let next = wait_for_another_router(&site, &router).await;
+    let load = site.load();
+    wait_for_requests(&load, 100).await;
+    site.write_version("2", "none");
+    let deploy = ["deploy", "production", "--json", "--wait", "bake"];
+    site.run(&deploy).await.exited(0);
+    assert_none_lost(&load.stop().await, "after the router came back");
+
+    // The next control plane does not wait for one that hangs either.
+    site.kill_control_plane().await;
+    next.freeze();
+    site.serve().await;
+    wait_for_another_router(&site, &next).await;
+}
+
 /// Returns the one router of a site; `None` while there is none.
 fn router_of(site: &Site) -> Option<Process> {
     let mut routers: Vec<Process> = site

@@ -27,9 +27,18 @@ impl Process {
 
     /// Kills it, if it is still there.
     pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Makes it hang: it lives, and does nothing.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(id) = Pid::from_raw(self.id) {
             // It may have ended by itself.
-            kill_process(id, Signal::KILL).ok();
+            kill_process(id, signal).ok();
         }
     }
 

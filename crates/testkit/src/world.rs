@@ -1,8 +1,9 @@
-//! An engine, a prober and a router that do at once what they are told, in memory.
+//! An engine, a prober and a router that do at once what they are told, in memory: for tests of what
+//! stands above the ports. Not the simulation, which has faults, a clock of its own, and seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +22,7 @@ use towpath_model::workload::{Command, SecretValue};
 
 /// The clock of the machine.
 #[derive(Debug)]
-pub(crate) struct Now;
+pub struct Now;
 
 impl Clock for Now {
     fn now(&self) -> Timestamp {
@@ -31,7 +32,7 @@ impl Clock for Now {
 
 /// Everything that runs. It outlives any control plane.
 #[derive(Debug, Default)]
-pub(crate) struct World {
+pub struct World {
     state: Mutex<State>,
     moved: Notify,
 }
@@ -44,17 +45,30 @@ struct State {
     secrets: Vec<(String, Vec<u8>)>,
     destroyed: Vec<(EnvironmentId, Volumes)>,
     starts: u32,
+    removal: Removal,
+}
+
+/// How the engine takes it that an environment is to be removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Removal {
+    /// It does so.
+    #[default]
+    Works,
+    /// It fails.
+    Fails,
+    /// It does not end.
+    Hangs,
 }
 
 impl World {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let value = change(&mut self.state.lock().unwrap());
+        let value = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.moved.notify_waiters();
         value
     }
 
     /// Returns the local ids of the instances that run.
-    pub(crate) fn running(&self) -> Vec<String> {
+    pub fn running(&self) -> Vec<String> {
         self.change(|state| {
             let runs = |one: &&ObservedInstance| matches!(one.state, InstanceState::Running { .. });
             state
@@ -67,23 +81,28 @@ impl World {
     }
 
     /// Returns how many instances were ever started.
-    pub(crate) fn starts(&self) -> u32 {
+    pub fn starts(&self) -> u32 {
         self.change(|state| state.starts)
     }
 
     /// Returns the table in force.
-    pub(crate) fn table(&self) -> RouteTable {
+    pub fn table(&self) -> RouteTable {
         self.change(|state| state.table.clone())
     }
 
     /// Returns every secret value that an instance was given.
-    pub(crate) fn secrets(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn secrets(&self) -> Vec<(String, Vec<u8>)> {
         self.change(|state| state.secrets.clone())
     }
 
     /// Returns the environments that were destroyed.
-    pub(crate) fn destroyed(&self) -> Vec<(EnvironmentId, Volumes)> {
+    pub fn destroyed(&self) -> Vec<(EnvironmentId, Volumes)> {
         self.change(|state| state.destroyed.clone())
+    }
+
+    /// Has the engine remove environments like this from now on.
+    pub fn set_removal(&self, removal: Removal) {
+        self.change(|state| state.removal = removal);
     }
 
     async fn moved(&self) {
@@ -104,7 +123,7 @@ fn exited(code: i32) -> InstanceState {
 
 /// The engine of a world.
 #[derive(Debug)]
-pub(crate) struct WorldEngine(pub(crate) Arc<World>);
+pub struct WorldEngine(pub Arc<World>);
 
 #[async_trait]
 impl Engine for WorldEngine {
@@ -201,6 +220,18 @@ impl Engine for WorldEngine {
         environment: &EnvironmentId,
         volumes: Volumes,
     ) -> Result<(), PortError> {
+        loop {
+            match self.0.change(|state| state.removal) {
+                Removal::Works => break,
+                Removal::Fails => {
+                    return Err(PortError::Failed {
+                        attempted: format!("removing {environment}"),
+                        reason: "the disk is on fire".to_owned(),
+                    });
+                }
+                Removal::Hangs => self.0.moved().await,
+            }
+        }
         self.0
             .change(|state| state.destroyed.push((environment.clone(), volumes)));
         Ok(())
@@ -213,13 +244,16 @@ impl Engine for WorldEngine {
 
 /// The prober of a world: whatever runs is well.
 #[derive(Debug, Default)]
-pub(crate) struct WorldProber(Mutex<BTreeMap<EnvironmentId, Vec<InstanceId>>>);
+pub struct WorldProber(Mutex<BTreeMap<EnvironmentId, Vec<InstanceId>>>);
 
 #[async_trait]
 impl Prober for WorldProber {
     fn watch(&self, environment: &EnvironmentId, targets: Vec<ProbeTarget>) {
         let ids = targets.into_iter().map(|target| target.id).collect();
-        self.0.lock().unwrap().insert(environment.clone(), ids);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(environment.clone(), ids);
     }
 
     fn records(&self, environment: &EnvironmentId) -> BTreeMap<InstanceId, ProbeRecord> {
@@ -227,7 +261,7 @@ impl Prober for WorldProber {
             successes: 1,
             ..ProbeRecord::default()
         };
-        let watched = self.0.lock().unwrap();
+        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ids = watched.get(environment).into_iter().flatten();
         ids.map(|id| (id.clone(), well.clone())).collect()
     }
@@ -240,7 +274,7 @@ impl Prober for WorldProber {
 
 /// The router of a world.
 #[derive(Debug)]
-pub(crate) struct WorldRouter(pub(crate) Arc<World>);
+pub struct WorldRouter(pub Arc<World>);
 
 fn report(table: &RouteTable) -> RouterReport {
     RouterReport {
