@@ -1,6 +1,7 @@
 //! What the router process is told at its start, and what can go wrong there. Not the routes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,16 +17,28 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Limits that hold for every listener.
     pub limits: Limits,
+    /// Who is asked for names that no table has.
+    pub resolvers: Resolvers,
+}
+
+/// Whom the router's name servers ask for names that are not theirs.
+#[derive(Debug, Clone)]
+pub enum Resolvers {
+    /// The name servers of a `resolv.conf`, which is read again when it may have changed.
+    File(PathBuf),
+    /// These.
+    Addresses(Vec<SocketAddr>),
 }
 
 impl Config {
-    /// Makes a configuration with the default limits.
+    /// Makes a configuration with the default limits and the machine's resolvers.
     pub fn new(state_dir: PathBuf, control_socket: PathBuf, workers: NonZeroUsize) -> Self {
         Self {
             state_dir,
             control_socket,
             workers,
             limits: Limits::default(),
+            resolvers: Resolvers::File("/etc/resolv.conf".into()),
         }
     }
 }

@@ -10,12 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use towpath_model::routing::{RouteTable, RouterReport};
+use towpath_model::routing::{ListenerFault, RouteTable, RouterReport};
 
 use crate::checks::{self, Checks};
 use crate::instance::Instance;
 use crate::listeners::Listeners;
 use crate::metrics;
+use crate::names::NameServers;
 use crate::registry::Registry;
 use crate::report::report;
 use crate::shared::Shared;
@@ -54,6 +55,7 @@ pub(crate) struct Control {
     workers: Vec<Worker>,
     registry: Registry,
     listeners: Listeners,
+    names: NameServers,
     checks: Checks,
     /// The newest table that is in force.
     current: Arc<RouteTable>,
@@ -67,6 +69,7 @@ impl Control {
         file: TableFile,
         shared: Arc<Shared>,
         workers: Vec<Worker>,
+        names: NameServers,
     ) -> Self {
         let registry = Registry::new(workers.len(), Arc::clone(&shared.signals));
         Self {
@@ -76,6 +79,7 @@ impl Control {
             workers,
             registry,
             listeners: Listeners::default(),
+            names,
             checks: Checks::default(),
             current: Arc::default(),
             acknowledged: Arc::default(),
@@ -112,6 +116,7 @@ impl Control {
             }
         }
         self.listeners.close_all();
+        self.names.close_all().await;
         self.workers
     }
 
@@ -134,7 +139,7 @@ impl Control {
             Call::Report(reply) => drop(reply.send(self.report())),
             Call::Metrics(reply) => {
                 let generation = self.acknowledged.generation;
-                let faults = self.listeners.faults().len();
+                let faults = self.faults().len();
                 drop(reply.send(metrics::text(&self.registry, generation, faults)));
             }
         }
@@ -144,7 +149,7 @@ impl Control {
         report(
             &self.boot,
             &self.acknowledged,
-            self.listeners.faults(),
+            self.faults(),
             &self.registry,
         )
     }
@@ -169,9 +174,17 @@ impl Control {
     }
 
     async fn listen(&mut self) {
-        if self.listeners.reconcile(&self.current, &self.workers).await {
+        let listeners = self.listeners.reconcile(&self.current, &self.workers).await;
+        let names = self.names.reconcile(&self.current).await;
+        if listeners || names {
             self.shared.signals.changed();
         }
+    }
+
+    fn faults(&self) -> Vec<ListenerFault> {
+        let mut faults = self.listeners.faults();
+        faults.extend(self.names.faults());
+        faults
     }
 
     async fn write(&mut self) -> std::io::Result<()> {
@@ -191,7 +204,7 @@ impl Control {
 
     async fn retry(&mut self) {
         self.registry.forget(Instant::now());
-        if self.listeners.has_faults() {
+        if self.listeners.has_faults() || self.names.has_faults() {
             self.listen().await;
         }
         if !Arc::ptr_eq(&self.current, &self.acknowledged) && self.write().await.is_ok() {

@@ -17,6 +17,7 @@ mod headers;
 mod instance;
 mod listeners;
 mod metrics;
+mod names;
 mod process;
 mod receive;
 mod registry;
@@ -31,5 +32,5 @@ mod upstream;
 mod watchdog;
 mod worker;
 
-pub use config::{Config, Error, Limits};
+pub use config::{Config, Error, Limits, Resolvers};
 pub use process::run;

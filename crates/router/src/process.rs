@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Error};
 use crate::control::{Control, socket};
+use crate::names::NameServers;
 use crate::shared::Shared;
 use crate::table_file::TableFile;
 use crate::worker::{self, Worker};
@@ -37,7 +38,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 
     // Few clients, each with one call at a time: a short queue is enough.
     let (calls, queue) = mpsc::channel(16);
-    let mut control = Control::new(boot, file, Arc::clone(&shared), workers);
+    let names = NameServers::new(Arc::clone(&shared), config.resolvers.clone());
+    let mut control = Control::new(boot, file, Arc::clone(&shared), workers, names);
     control.resume(last).await;
     let mut tasks = JoinSet::new();
     tasks.spawn(socket::serve(

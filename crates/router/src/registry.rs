@@ -14,6 +14,7 @@ use towpath_model::traffic::RouteTraffic;
 
 use crate::counters::Counters;
 use crate::instance::{Instance, Signals};
+use crate::names::Views;
 use crate::table::{HostIndex, ListenerTable, Policy, Route, RouteState, Table, Target};
 
 /// Counters are kept for as long after their workload left the table.
@@ -73,9 +74,13 @@ impl Registry {
             };
             listeners.insert(address, compiled);
         }
+        let names = source.names.iter();
         Table {
             version: self.version,
             listeners,
+            names: names
+                .map(|(&address, server)| (address, Views::from(server)))
+                .collect(),
         }
     }
 

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::names::Views;
+
 pub(crate) use matching::{HostIndex, normal_host, normal_prefix};
 pub(crate) use route::{Policy, REFUSED, Route, RouteState, Target};
 
@@ -17,6 +19,7 @@ pub(crate) struct Table {
     /// Counts the swaps of this process, so that no two tables share a version.
     pub(crate) version: u64,
     pub(crate) listeners: HashMap<SocketAddr, ListenerTable>,
+    pub(crate) names: HashMap<SocketAddr, Views>,
 }
 
 /// The routes behind one listener.

@@ -12,6 +12,7 @@ mod forwarding;
 mod http2;
 mod lifecycle;
 mod modes;
+mod names;
 mod retries;
 mod shield;
 mod swaps;
