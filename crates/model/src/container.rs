@@ -2,9 +2,11 @@
 //! container: the image, and what only containers have. Not how an engine makes one.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
+
+use crate::id::Digest;
 
 /// The container of a workload. What a process has as well (variables, user, working directory,
 /// secrets, configs, named volumes, limits, health, stop) is in the workload's specification.
@@ -43,6 +45,9 @@ pub struct Container {
     pub naming: Naming,
     /// Limits that only containers have.
     pub resources: Resources,
+    /// Nobody said how to tell that an instance is well: where the image has a health check of its
+    /// own, that one is used in place of the specification's `health.probe`.
+    pub image_health: bool,
     /// Commands run in the container after its start; a failure ends the instance.
     pub post_start: Vec<Hook>,
     /// Commands run in the container before it is asked to stop.
@@ -96,9 +101,13 @@ pub enum PullPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageBuild {
+    /// The digest of what is built: the context, and the Dockerfile. The release's source tree has
+    /// more, which is not part of it.
+    pub content: Option<Digest>,
     /// The build context, relative to the source tree; `.` is the whole tree.
     pub context: String,
-    /// The Dockerfile, relative to the context.
+    /// The Dockerfile, relative to the context. It may lead out of the context (`../web.Dockerfile`),
+    /// never out of the source tree.
     pub dockerfile: Option<String>,
     /// The Dockerfile's text, in place of a file.
     pub dockerfile_inline: Option<String>,
@@ -152,6 +161,8 @@ pub struct NetworkJoin {
     pub aliases: Vec<String>,
     /// A fixed address: there can be only one such instance at a time.
     pub address: Option<IpAddr>,
+    /// A fixed IPv6 address beside an IPv4 one.
+    pub address_v6: Option<Ipv6Addr>,
 }
 
 /// What a network is.
@@ -209,6 +220,10 @@ pub struct ContainerMount {
     pub source: MountSource,
     /// Whether it may only be read.
     pub read_only: bool,
+    /// Whether several instances, and both sides of a release, may write there at once.
+    pub shared: bool,
+    /// How SELinux labels it: `z` for shared, `Z` for private.
+    pub relabel: Option<String>,
 }
 
 /// What a mount shows.
@@ -228,6 +243,8 @@ pub enum MountSource {
     Source {
         /// The path; `.` is the whole tree.
         path: String,
+        /// The digest of what is there, so that a change of it makes another workload.
+        content: Option<Digest>,
     },
     /// Memory.
     Tmpfs {
@@ -235,6 +252,8 @@ pub enum MountSource {
         size: Option<u64>,
         /// Permissions.
         mode: Option<u32>,
+        /// Further mount options (`noexec`, `uid=1000`).
+        options: Vec<String>,
     },
     /// A volume without a name: it is made with the instance and goes with it.
     Anonymous,

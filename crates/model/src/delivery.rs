@@ -134,7 +134,8 @@ impl DeliveryFile {
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct EnvironmentSettings {
-    /// What the environment runs on. Default: `process`, plain processes on this machine.
+    /// What the environment runs on: `process`, plain processes on this machine, or `docker`,
+    /// containers of its Docker Engine. Default: `process`.
     #[schemars(default)]
     pub engine: Engine,
     /// The Compose files, later ones merged over earlier ones by Compose's rules; relative to this
@@ -180,6 +181,18 @@ pub enum Engine {
     /// Plain processes on this machine; nothing to install.
     #[default]
     Process,
+    /// Containers of the Docker Engine on this machine.
+    Docker,
+}
+
+impl Engine {
+    /// Returns the name, as the delivery file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+        }
+    }
 }
 
 /// How instances and traffic move from one release to the next. Every setting that is absent is

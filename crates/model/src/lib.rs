@@ -14,6 +14,7 @@ pub mod desired;
 mod duration;
 pub mod environment;
 pub mod event;
+pub mod exclusive;
 pub mod id;
 pub mod instance;
 pub mod observation;

@@ -42,6 +42,10 @@ pub struct Rendering {
     pub secrets: BTreeMap<SecretName, SecretVersion>,
     /// How the release is rolled out.
     pub settings: Settings,
+    /// The source tree that images are built from or that containers have parts of. Each service
+    /// has the digest of its own part, so that a change elsewhere does not replace it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Digest>,
 }
 
 impl Rendering {
@@ -93,16 +97,17 @@ pub struct RenderedService {
     pub internal: Option<Protocol>,
     /// The limits and timeouts of its routes.
     pub policy: RoutePolicy,
+    /// Where the Compose file asks for what makes it [`Exclusive`](crate::exclusive::Exclusive):
+    /// `compose.yaml:12:7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusive_at: Option<String>,
 }
 
 impl RenderedService {
-    /// Tells whether the service has a volume of its own that it may write: there are never two
-    /// instances of it at once.
+    /// Tells whether there are never two instances of the service at once, for whatever reason
+    /// ([`WorkloadSpec::exclusive`]): the old one stops before the new one starts.
     pub fn is_stateful(&self) -> bool {
-        self.spec
-            .volumes
-            .iter()
-            .any(|volume| !volume.read_only && !volume.shared)
+        self.spec.exclusive().is_some()
     }
 
     /// Tells whether the service is a release job.
@@ -163,4 +168,8 @@ pub struct RouteSpec {
     pub hosts: Vec<String>,
     /// The path prefix to match.
     pub path_prefix: String,
+    /// The port of the instance that requests go to, where it is not the one that stands for the
+    /// service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<u16>,
 }

@@ -1,12 +1,14 @@
 //! From a Compose project and a delivery file to what an environment runs: the rules of
-//! translation for the process engine. Pure: files that it needs are read before, and secrets are
+//! translation for each engine. Pure: files that it needs are read before, and secrets are
 //! named, never read.
 //!
-//! What the engine cannot honour is refused with the place of the attribute, or warned of when a
+//! What an engine cannot honour is refused with the place of the attribute, or warned of when a
 //! program does not miss it; [`SUPPORT`] is the table.
 
 mod address;
+mod alone;
 mod command;
+mod container;
 mod context;
 mod draft;
 mod health;
@@ -35,7 +37,7 @@ pub(crate) use health::http_path;
 pub use draft::{Draft, DraftService, MissingSecrets, SecretSource, SecretUse};
 pub use load::load;
 pub use mount::wanted_files;
-pub use support::{SUPPORT, Support};
+pub use support::{Attribute, SUPPORT, Support};
 
 /// Everything that a rendering is made of.
 #[derive(Debug, Clone)]
@@ -48,6 +50,9 @@ pub struct RenderInputs<'a> {
     pub environment: &'a EnvironmentName,
     /// The digest of the source tree: the project's directory.
     pub source: Option<Digest>,
+    /// The digest of every file of the source tree, by its path relative to it. Empty when nobody
+    /// knows them.
+    pub tree: &'a BTreeMap<String, Digest>,
     /// The content of the files that [`wanted_files`] names, by their paths.
     pub files: &'a BTreeMap<String, String>,
 }
@@ -61,7 +66,7 @@ pub struct Rendered {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Renders a project for an environment on the process engine.
+/// Renders a project for an environment, on the engine that the delivery file names for it.
 pub fn render(inputs: &RenderInputs<'_>) -> Result<Rendered, Diagnostics> {
     let (delivery, name) = (inputs.delivery, inputs.environment);
     let Some(environment) = delivery.file.environment(name) else {

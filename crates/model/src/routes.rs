@@ -51,13 +51,12 @@ fn service_routes(
     name: &ServiceName,
     service: &RenderedService,
 ) -> Vec<PublishedRoute> {
-    let targets = targets(environment, name);
-    let route = |label: String, hosts: Vec<String>, path_prefix: String| Route {
+    let route = |label: String, hosts: Vec<String>, path_prefix: String, port| Route {
         environment: environment.id.clone(),
         name: label,
         hosts,
         path_prefix,
-        targets: targets.clone(),
+        targets: targets(environment, name, port),
         shield: shield(environment, name),
         mode: mode(environment, name),
         policy: service.policy.clone(),
@@ -72,6 +71,7 @@ fn service_routes(
             format!("{name}:{}", spec.port),
             spec.hosts.clone(),
             spec.path_prefix.clone(),
+            spec.target,
         ),
     });
     // A stateful service's only instance listens on the service's address itself.
@@ -81,13 +81,14 @@ fn service_routes(
         .map(|(listen, protocol)| PublishedRoute {
             listen,
             protocol,
-            route: route(name.to_string(), Vec::new(), "/".to_owned()),
+            route: route(name.to_string(), Vec::new(), "/".to_owned(), None),
         });
     external.chain(internal).collect()
 }
 
-/// Returns the sides of the service: those with traffic, and those kept warm without.
-fn targets(environment: &Environment, name: &ServiceName) -> Vec<Target> {
+/// Returns the sides of the service: those with traffic, and those kept warm without. Their
+/// backends are at `port` of the instances, or at the port that stands for the service.
+fn targets(environment: &Environment, name: &ServiceName, port: Option<u16>) -> Vec<Target> {
     let shares = environment.shares.get(name).map_or(&[][..], Vec::as_slice);
     shares
         .iter()
@@ -98,7 +99,7 @@ fn targets(environment: &Environment, name: &ServiceName) -> Vec<Target> {
             let backends = serving.filter_map(|one| match one.phase {
                 instance::Phase::Running { address, .. } => Some(Backend {
                     instance: environment.instance_id(one),
-                    address,
+                    address: SocketAddr::new(address.ip(), port.unwrap_or(address.port())),
                 }),
                 _ => None,
             });

@@ -234,7 +234,10 @@ fn prepare(environment: &Environment) -> Option<Action> {
     Some(Action::Prepare(Artifacts {
         environment: environment.id.clone(),
         release: deployment.release,
-        source: specs.iter().find_map(|(_, spec)| spec.source.clone()),
+        source: specs
+            .iter()
+            .find_map(|(_, spec)| spec.source.clone())
+            .or_else(|| rendering.source.clone()),
         builds: specs
             .iter()
             .filter_map(|(name, spec)| Some(((*name).clone(), spec.build.clone()?)))

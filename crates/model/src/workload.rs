@@ -51,7 +51,8 @@ pub struct WorkloadSpec {
     pub listens: bool,
     /// How to tell that an instance is well.
     pub health: HealthCheck,
-    /// The signal that asks it to stop, by name (`SIGTERM`).
+    /// The signal that asks it to stop, by name (`SIGTERM`); empty for the one that a container's
+    /// image names.
     pub stop_signal: String,
     /// How long it may take to stop before it is killed.
     #[serde(with = "duration")]
@@ -84,7 +85,8 @@ pub struct SecretMount {
     pub secret: SecretName,
     /// Which version of it: a rollback restores the version too.
     pub version: SecretVersion,
-    /// The name of the file in the instance's secrets directory (`/run/secrets` in a container).
+    /// The name of the file in the instance's secrets directory (`/run/secrets` in a container); for
+    /// a container also an absolute path.
     pub file: Option<String>,
     /// The variable that holds the value itself, where the delivery file asks for one.
     pub variable: Option<String>,

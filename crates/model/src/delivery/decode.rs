@@ -75,18 +75,19 @@ impl Decode for Engine {
         let name = String::decode(node, reader)?;
         match name.as_str() {
             "process" => return Some(Self::Process),
-            "docker" | "kubernetes" | "ecs" => reader.found.push(
+            "docker" => return Some(Self::Docker),
+            "kubernetes" | "ecs" => reader.found.push(
                 Diagnostic::error(
                     "not-supported-yet",
                     format!("the engine `{name}` is not supported yet"),
                 )
                 .at(&node.span)
-                .help("write `process`: other engines come with a later version"),
+                .help("write `process` or `docker`: other engines come with a later version"),
             ),
             _ => reader.bad_value(
                 node,
                 format!("`{name}` is not an engine"),
-                "write `process`",
+                "write `process` or `docker`",
             ),
         }
         None

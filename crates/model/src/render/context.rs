@@ -2,6 +2,7 @@
 //! beside the others. No rules of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::rc::Rc;
 
 use towpath_compose::diagnostic::{Diagnostic, nearest};
@@ -10,8 +11,8 @@ use towpath_compose::source::Span;
 
 use super::RenderInputs;
 use super::address::Names;
-use crate::delivery::{EnvironmentSettings, ServiceSettings};
-use crate::id::ServiceName;
+use crate::delivery::{Engine, EnvironmentSettings, ServiceSettings};
+use crate::id::{Digest, ServiceName};
 
 /// The inputs and the complaints.
 pub(super) struct Context<'a> {
@@ -85,6 +86,66 @@ impl<'a> Context<'a> {
         self.report(Diagnostic { span, ..complaint });
     }
 
+    /// Writes a place with its file relative to the project directory (`compose.yaml:12:7`).
+    pub(super) fn relative(&self, span: &Span) -> String {
+        let directory = &self.inputs.loaded.directory;
+        let file = span.path();
+        let file = file.strip_prefix(directory).unwrap_or(file);
+        format!(
+            "{}:{}:{}",
+            file.display(),
+            span.start.line,
+            span.start.column
+        )
+    }
+
+    /// Returns a path relative to the source tree (`.` for the tree itself); `None` outside of it.
+    pub(super) fn in_tree(&self, path: &Path) -> Option<String> {
+        let relative = path.strip_prefix(&self.inputs.loaded.directory).ok()?;
+        Some(match relative.to_str()? {
+            "" => ".".to_owned(),
+            relative => relative.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Returns the digest of what the source tree has at these paths; `None` when that is not known.
+    pub(super) fn content(&self, paths: &[String]) -> Option<Digest> {
+        let mut text = String::new();
+        for (file, digest) in self.inputs.tree {
+            if paths.iter().any(|path| is_below(file, path)) {
+                text.extend([file, "\0", digest.as_str(), "\n"]);
+            }
+        }
+        (!self.inputs.tree.is_empty()).then(|| Digest::of(text.as_bytes()))
+    }
+
+    /// Tells whether the release's own copy of the source tree has something at a path. True when
+    /// nobody knows what the tree has.
+    pub(super) fn is_released(&self, path: &str) -> bool {
+        let tree = self.inputs.tree;
+        tree.is_empty() || tree.keys().any(|file| is_below(file, path))
+    }
+
+    /// Tells whether the source tree has a file at a path. When nobody knows what the tree has,
+    /// a name with an extension is taken for one.
+    pub(super) fn is_file(&self, path: &str) -> bool {
+        let tree = self.inputs.tree;
+        if tree.is_empty() {
+            return Path::new(path).extension().is_some();
+        }
+        tree.contains_key(path)
+    }
+
+    /// Returns whether the delivery file lets several instances write to a path of the machine;
+    /// `None` when it does not name the path.
+    pub(super) fn shared_path(&self, path: &str) -> Option<bool> {
+        let volumes = &self.inputs.delivery.file.volumes;
+        let mut named = volumes.iter().filter(|(name, _)| is_path(name));
+        named
+            .find(|(name, _)| self.inputs.loaded.directory.join(name) == Path::new(path))
+            .map(|(_, settings)| settings.shared)
+    }
+
     /// Returns where a path of keys stands in the Compose files, or the nearest one above it. The
     /// index of a list is written `[0]`.
     pub(super) fn compose(&self, path: &[&str]) -> Option<Span> {
@@ -115,6 +176,15 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Tells whether a name of the delivery file is a path, and not the name of a volume.
+pub(super) fn is_path(name: &str) -> bool {
+    name.starts_with(['.', '/'])
+}
+
+fn is_below(file: &str, path: &str) -> bool {
+    path == "." || Path::new(file).starts_with(path)
+}
+
 /// One service, from all sides.
 pub(super) struct Subject<'a> {
     pub(super) name: ServiceName,
@@ -137,15 +207,19 @@ impl<'a> Subject<'a> {
         let domains = context.environment.domains.get(&name);
         let domains = domains.cloned().unwrap_or_default();
         let is_job = context.jobs.contains(name.as_str());
-        let container_port = container_port(context, &name, service, &settings);
+        let is_container = context.environment.engine == Engine::Docker;
+        let container_port = if is_container {
+            port_of_container(service, settings.port)
+        } else {
+            container_port(context, &name, service, &settings)
+        };
         let probes_port = settings
             .health
             .as_ref()
             .is_some_and(|health| health.http.is_some() || health.tcp.is_some());
-        let wants_port = container_port.is_some()
-            || probes_port
-            || settings.protocol.is_some()
-            || !domains.is_empty();
+        let is_asked = probes_port || settings.protocol.is_some() || !domains.is_empty();
+        // A container opens its own port: without one there is nothing to reach.
+        let wants_port = container_port.is_some() || (is_asked && !is_container);
         Self {
             listens: settings.listen.unwrap_or(!is_job && wants_port),
             name,
@@ -161,6 +235,35 @@ impl<'a> Subject<'a> {
     pub(super) fn at<'s>(&'s self, rest: &[&'s str]) -> Vec<&'s str> {
         [&["services", self.name.as_str()], rest].concat()
     }
+}
+
+/// Returns the port that stands for a container: what the delivery file says, the first TCP port of
+/// `ports` and `expose`, the usual one of a store's image.
+pub(super) fn port_of_container(service: &Service, stated: Option<u16>) -> Option<u16> {
+    let is_tcp =
+        |protocol: Option<&str>| protocol.is_none_or(|one| one.eq_ignore_ascii_case("tcp"));
+    let published = service.ports.iter();
+    let published = published
+        .filter(|port| is_tcp(port.protocol.as_deref()))
+        .map(|port| port.target);
+    let exposed = service.expose.iter().filter_map(|text| {
+        let (port, protocol) = match text.split_once('/') {
+            Some((port, protocol)) => (port, Some(protocol)),
+            None => (text.as_str(), None),
+        };
+        is_tcp(protocol).then(|| port.parse::<u32>().ok())?
+    });
+    let mut compose = published
+        .chain(exposed)
+        .filter_map(|port| u16::try_from(port).ok());
+    let store = || {
+        let (_, port) = super::well_known::store(service.image.as_deref()?)?;
+        Some(port)
+    };
+    if super::container::is_cut_off(service) {
+        return None;
+    }
+    stated.or_else(|| compose.next()).or_else(store)
 }
 
 fn container_port(

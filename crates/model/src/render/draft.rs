@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{SecretName, SecretVersion, ServiceName};
+use crate::id::{Digest, SecretName, SecretVersion, ServiceName};
 use crate::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
 use crate::rollout::Settings;
 use crate::routing::{Protocol, RoutePolicy};
@@ -23,6 +23,9 @@ pub struct Draft {
     pub secret_sources: BTreeMap<SecretName, SecretSource>,
     /// How the release is rolled out.
     pub settings: Settings,
+    /// The source tree that images are built from or that containers have parts of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Digest>,
 }
 
 /// One service of a draft.
@@ -46,6 +49,9 @@ pub struct DraftService {
     pub internal: Option<Protocol>,
     /// The limits and timeouts of its routes.
     pub policy: RoutePolicy,
+    /// Where the Compose file asks for what makes it exclusive (`compose.yaml:12:7`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusive_at: Option<String>,
 }
 
 /// A secret as a service asks for it.
@@ -53,7 +59,8 @@ pub struct DraftService {
 pub struct SecretUse {
     /// Which secret.
     pub secret: SecretName,
-    /// The name of the file in the instance's secrets directory.
+    /// The name of the file in the instance's secrets directory; for a container also an absolute
+    /// path.
     pub file: Option<String>,
     /// The variable that holds the value.
     pub variable: Option<String>,
@@ -130,6 +137,7 @@ impl Draft {
             services,
             secrets,
             settings: self.settings.clone(),
+            source: self.source.clone(),
         })
     }
 }
@@ -160,12 +168,12 @@ impl DraftService {
             routes: self.routes.clone(),
             internal: self.internal,
             policy: self.policy.clone(),
+            exclusive_at: self.exclusive_at.clone(),
         }
     }
 
-    /// Tells whether the service has a volume of its own that it may write.
+    /// Tells whether there are never two instances of the service at once.
     pub fn is_stateful(&self) -> bool {
-        let mut volumes = self.spec.volumes.iter();
-        volumes.any(|volume| !volume.read_only && !volume.shared)
+        self.spec.exclusive().is_some()
     }
 }

@@ -15,6 +15,9 @@ use crate::workload::{Command, HealthCheck, Probe};
 /// apart, give 90 s; here the tries of a start are so close that they would give a third of a second.
 const LONGEST_START: Duration = Duration::from_secs(30);
 
+/// How long a container may take to start when nobody says how to tell that it is well.
+const LONGEST_SETUP: Duration = Duration::from_secs(120);
+
 /// Returns the service's health check.
 pub(super) fn check(
     context: &mut Context<'_>,
@@ -34,13 +37,84 @@ pub(super) fn check(
                 Probe::Command(command) => Probe::Command(translator.command(command)),
                 probe => probe,
             })
-            .unwrap_or(if subject.listens {
-                Probe::Tcp
-            } else {
-                Probe::Running
-            }),
+            .unwrap_or(fallback(subject)),
     };
-    let default = HealthCheck::default();
+    timed(
+        subject,
+        &delivery,
+        probe,
+        HealthCheck::default(),
+        LONGEST_START,
+    )
+}
+
+/// Returns the health check of a service that is a container: a command is run in it as it is.
+pub(super) fn of_container(context: &mut Context<'_>, subject: &Subject<'_>) -> HealthCheck {
+    let delivery = subject.settings.health.clone().unwrap_or_default();
+    let stated = stated(&delivery);
+    if let Some(probe) = &stated {
+        refuse_without_port(context, subject, probe);
+    }
+    let compose = subject.service.healthcheck.as_ref();
+    let probe = stated.or_else(|| in_container(compose?));
+    let patience = match probe {
+        Some(_) => Duration::ZERO,
+        // Nobody wrote down how long it takes, and images set themselves up at their first start.
+        None => LONGEST_SETUP,
+    };
+    let probe = probe.unwrap_or(fallback(subject));
+    let mut default = HealthCheck::default();
+    if matches!(probe, Probe::Command(_)) {
+        // Each try starts a process in the container.
+        default.start_interval = Duration::from_millis(250);
+    }
+    timed(
+        subject,
+        &delivery,
+        probe,
+        default,
+        patience.max(LONGEST_START),
+    )
+}
+
+/// Tells whether nobody says how to tell that an instance is well: then the image may know.
+pub(super) fn is_unstated(subject: &Subject<'_>) -> bool {
+    let delivery = subject.settings.health.clone().unwrap_or_default();
+    let compose = subject.service.healthcheck.as_ref();
+    stated(&delivery).is_none() && compose.and_then(in_container).is_none()
+}
+
+/// Returns Compose's check, to be run in the container.
+fn in_container(check: &Healthcheck) -> Option<Probe> {
+    let (kind, words) = match check.test.split_first() {
+        _ if check.disable => return Some(Probe::Running),
+        first => first?,
+    };
+    Some(match kind.as_str() {
+        "NONE" => Probe::Running,
+        "CMD-SHELL" => Probe::Command(Command::Shell(words.join(" "))),
+        "CMD" => Probe::Command(Command::Exec(words.to_vec())),
+        _ => Probe::Command(Command::Exec(check.test.clone())),
+    })
+}
+
+fn fallback(subject: &Subject<'_>) -> Probe {
+    if subject.listens {
+        Probe::Tcp
+    } else {
+        Probe::Running
+    }
+}
+
+/// Adds the times: the delivery file's, else Compose's, else the defaults.
+fn timed(
+    subject: &Subject<'_>,
+    delivery: &Health,
+    probe: Probe,
+    default: HealthCheck,
+    start_period: Duration,
+) -> HealthCheck {
+    let compose = subject.service.healthcheck.as_ref();
     let time = |of: fn(&Healthcheck) -> Option<towpath_compose::model::Duration>| {
         let time = compose.and_then(of)?.to_std();
         (!time.is_zero()).then_some(time)
@@ -66,7 +140,7 @@ pub(super) fn check(
         start_period: delivery
             .start_period
             .or(time(|check| check.start_period))
-            .unwrap_or(LONGEST_START),
+            .unwrap_or(start_period),
     }
 }
 

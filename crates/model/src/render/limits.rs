@@ -6,7 +6,7 @@ use std::time::Duration;
 use towpath_compose::model::{ByteSize, Resource, Ulimit};
 
 use super::context::{Context, Subject};
-use crate::delivery::thousandths;
+use crate::delivery::{Engine, thousandths};
 use crate::workload::Limits;
 
 /// Compose's default of `stop_grace_period`.
@@ -35,13 +35,14 @@ pub(super) fn limits(context: &mut Context<'_>, subject: &Subject<'_>) -> Limits
         .as_ref()
         .and_then(|deploy| deploy.resources.limits.as_ref())
         .unwrap_or(&none);
-    if !stated.devices.is_empty() {
+    let is_process = context.environment.engine == Engine::Process;
+    if !stated.devices.is_empty() && is_process {
         let span = context.compose(&subject.at(&["deploy", "resources", "limits", "devices"]));
         let help = "remove it: processes see all devices of the machine";
         context.refuse("not-supported", "devices cannot be limited", span, help);
     }
     let deploy = service.deploy.as_ref();
-    if deploy.is_some_and(|deploy| deploy.resources.reservations.is_some()) {
+    if is_process && deploy.is_some_and(|deploy| deploy.resources.reservations.is_some()) {
         let span = context.compose(&subject.at(&["deploy", "resources", "reservations"]));
         let message = format!(
             "nothing is reserved for `{}` on the process engine",
@@ -102,6 +103,18 @@ pub(super) fn stop_signal(context: &mut Context<'_>, subject: &Subject<'_>) -> S
         );
         "SIGTERM".to_owned()
     })
+}
+
+/// Returns the signal that asks a container to stop; empty for the one that its image names.
+pub(super) fn stop_signal_of_container(subject: &Subject<'_>) -> String {
+    let stated = subject.service.stop_signal.as_deref().unwrap_or_default();
+    let full = stated.to_ascii_uppercase();
+    match SIGNALS.iter().find(|(_, number)| *number == full) {
+        Some((name, _)) => (*name).to_owned(),
+        None if full.is_empty() || full.starts_with("SIG") => full,
+        None if full.starts_with(|c: char| c.is_ascii_digit()) => full,
+        None => format!("SIG{full}"),
+    }
 }
 
 /// Returns how long an instance may take to stop before it is killed.

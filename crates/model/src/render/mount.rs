@@ -170,14 +170,20 @@ pub(super) fn secrets(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<S
             Err(invalid) => context.refuse("bad-name", invalid.to_string(), span, invalid.rule),
         }
     }
-    for (variable, secret) in &subject.settings.secrets {
-        uses.push(SecretUse {
+    uses.extend(secret_variables(subject));
+    uses
+}
+
+/// Returns the secrets that the delivery file gives a service as variables.
+pub(super) fn secret_variables(subject: &Subject<'_>) -> Vec<SecretUse> {
+    let secrets = subject.settings.secrets.iter();
+    secrets
+        .map(|(variable, secret)| SecretUse {
             secret: secret.clone(),
             file: None,
             variable: Some(variable.clone()),
-        });
-    }
-    uses
+        })
+        .collect()
 }
 
 /// Warns of an owner or mode, which files of the process engine do not take from Compose.
@@ -229,7 +235,8 @@ pub(super) fn configs(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<C
         .collect()
 }
 
-fn config_content(context: &mut Context<'_>, mount: &FileMount) -> Option<String> {
+/// Returns the content of a config; complains when there is none.
+pub(super) fn config_content(context: &mut Context<'_>, mount: &FileMount) -> Option<String> {
     let name = mount.source.as_str();
     let config = context.inputs.loaded.project.configs.get(name)?;
     let inputs = context.inputs;
@@ -254,7 +261,7 @@ fn config_content(context: &mut Context<'_>, mount: &FileMount) -> Option<String
             ),
             (None, None) => (
                 format!("the config `{name}` is not in the Compose file"),
-                "write its `content` or `file`: the process engine has no configs of its own",
+                "write its `content` or `file`: this machine has no configs of its own",
             ),
         };
         let span = context.compose(&["configs", name]);

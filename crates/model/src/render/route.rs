@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use towpath_compose::model::Port;
 use towpath_compose::source::Span;
 
+use super::container;
 use super::context::{Context, Subject};
 use super::well_known;
-use crate::delivery::Policy;
+use crate::delivery::{Engine, Policy};
 use crate::id::ServiceName;
 use crate::release::RouteSpec;
 use crate::routing::{Protocol, RoutePolicy};
@@ -26,14 +27,20 @@ pub(super) fn routes(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<Ro
         let route = published(context, subject, port, span);
         routes.extend(route.filter(|route| !routes.contains(route)));
     }
+    routes.extend(of_domains(context, subject));
+    routes
+}
+
+/// Returns the route of the host names that the environment gives a service, where it has any.
+pub(super) fn of_domains(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<RouteSpec> {
     if subject.domains.is_empty() {
-        return routes;
+        return Vec::new();
     }
-    if internal(subject) == Protocol::Tcp {
+    if internal(context, subject) == Protocol::Tcp {
         refuse_domains(context, subject, "it does not speak HTTP");
-        return routes;
+        return Vec::new();
     }
-    routes.push(RouteSpec {
+    let route = RouteSpec {
         host_ip: None,
         port: context.environment.http_port(),
         protocol: Protocol::Http,
@@ -43,11 +50,13 @@ pub(super) fn routes(context: &mut Context<'_>, subject: &Subject<'_>) -> Vec<Ro
             .map(|host| host.to_ascii_lowercase())
             .collect(),
         path_prefix: "/".to_owned(),
-    });
-    routes
+        target: None,
+    };
+    vec![route]
 }
 
-fn refuse_domains(context: &mut Context<'_>, subject: &Subject<'_>, why: &str) {
+/// Refuses the host names of a service that cannot have any.
+pub(super) fn refuse_domains(context: &mut Context<'_>, subject: &Subject<'_>, why: &str) {
     let name = subject.name.as_str();
     if !subject.domains.is_empty() {
         let span = context.in_environment(&["domains", name]);
@@ -59,7 +68,10 @@ fn refuse_domains(context: &mut Context<'_>, subject: &Subject<'_>, why: &str) {
 }
 
 /// Returns what a service speaks with the others.
-pub(super) fn internal(subject: &Subject<'_>) -> Protocol {
+pub(super) fn internal(context: &Context<'_>, subject: &Subject<'_>) -> Protocol {
+    if context.environment.engine == Engine::Docker {
+        return container::port_protocol(subject);
+    }
     let stated = subject.settings.protocol;
     let port = subject.container_port;
     let published = subject
@@ -76,7 +88,7 @@ pub(super) fn internal(subject: &Subject<'_>) -> Protocol {
 }
 
 /// Reads Compose's `app_protocol`.
-fn application(port: &Port) -> Option<Protocol> {
+pub(super) fn application(port: &Port) -> Option<Protocol> {
     let name = port.app_protocol.as_deref()?.to_ascii_lowercase();
     Some(match name.as_str() {
         "http" | "http2" | "h2c" | "grpc" | "ws" | "kubernetes.io/h2c" | "kubernetes.io/ws" => {
@@ -123,25 +135,39 @@ fn published(
         return None;
     }
     let number = published_port(context, subject, port, span.as_ref())?;
-    let host_ip = match port.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
-        None => None,
-        Some(ip) => match ip.trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(address) if address.is_unspecified() => None,
-            Ok(address) => Some(address),
-            Err(_) => {
-                let message = format!("`{ip}` is not an IP address");
-                context.refuse("bad-value", message, span, "write one such as `127.0.0.1`");
-                return None;
-            }
-        },
-    };
+    let host_ip = host_ip(context, port, span)?;
     Some(RouteSpec {
         host_ip,
         port: number,
-        protocol: internal(subject),
+        protocol: internal(context, subject),
         hosts: Vec::new(),
         path_prefix: "/".to_owned(),
+        target: None,
     })
+}
+
+/// Reads the address of the machine that a port is published on: `Some(None)` is all of them.
+#[expect(
+    clippy::option_option,
+    reason = "outside is what was complained of, inside is what Compose leaves out"
+)]
+pub(super) fn host_ip(
+    context: &mut Context<'_>,
+    port: &Port,
+    span: Option<Span>,
+) -> Option<Option<IpAddr>> {
+    let Some(ip) = port.host_ip.as_deref().filter(|ip| !ip.is_empty()) else {
+        return Some(None);
+    };
+    match ip.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => Some(None),
+        Ok(address) => Some(Some(address)),
+        Err(_) => {
+            let message = format!("`{ip}` is not an IP address");
+            context.refuse("bad-value", message, span, "write one such as `127.0.0.1`");
+            None
+        }
+    }
 }
 
 fn published_port(
@@ -152,17 +178,8 @@ fn published_port(
 ) -> Option<u16> {
     let name = subject.name.as_str();
     let target = port.target;
-    let text = port.published.as_deref().unwrap_or_default();
-    match text.parse::<u16>() {
-        Ok(number) if number > 0 => return Some(number),
-        Ok(_) => {}
-        Err(_) if text.is_empty() => {}
-        Err(_) => {
-            let message = format!("`{text}` is not one port: a route has one");
-            let help = format!("write `\"8080:{target}\"`");
-            context.refuse("bad-value", message, span.cloned(), help);
-            return None;
-        }
+    if !matches!(port.published.as_deref(), None | Some("" | "0")) {
+        return number(context, port, span.cloned());
     }
     let message =
         format!("the port {target} of `{name}` has no fixed number outside: it is not published");
@@ -170,6 +187,18 @@ fn published_port(
         format!("write `\"8080:{target}\"`, or give the service a host name under `domains`");
     context.warn("no-published-port", message, span.cloned(), help);
     None
+}
+
+/// Reads the number of a published port.
+pub(super) fn number(context: &mut Context<'_>, port: &Port, span: Option<Span>) -> Option<u16> {
+    let text = port.published.as_deref().unwrap_or_default();
+    let number = text.parse::<u16>().ok().filter(|number| *number > 0);
+    if number.is_none() {
+        let message = format!("`{text}` is not one port: a route has one");
+        let help = format!("write `\"8080:{}\"`", port.target);
+        context.refuse("bad-value", message, span, help);
+    }
+    number
 }
 
 /// Refuses routes of different services that could not be told apart.

@@ -1,16 +1,19 @@
 //! One service of a draft, and the draft as a whole. The rules for its parts are beside it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 use towpath_compose::model;
 use towpath_compose::source::Span;
 
-use super::context::{Context, Subject};
+use super::context::{Context, Subject, is_path};
 use super::draft::{Draft, DraftService};
 use super::support::{Support, support};
 use super::translate::Translator;
-use super::{address, command, health, limits, mount, route, settings};
+use super::{address, alone, command, container, health, limits, mount, route, settings};
+use crate::container::{Image, MountSource};
+use crate::delivery::Engine;
 use crate::id::ServiceName;
 use crate::release::{Condition, Restart, Role};
 use crate::workload::{Command, WorkloadSpec};
@@ -21,6 +24,10 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
     refuse_jobs_of_the_file(context);
     let subjects = subjects(context);
     judge_attributes(context, &subjects);
+    if context.environment.engine == Engine::Docker {
+        container::judge_networks(context);
+        container::judge_volumes(context);
+    }
     let ports = subjects
         .iter()
         .filter(|subject| subject.listens)
@@ -35,12 +42,26 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
         .map(|(name, service)| (name.clone(), service.routes.clone()))
         .collect();
     route::refuse_conflicts(context, &routes);
+    let specs = services.iter();
+    let specs = specs.map(|(name, one)| (name, &one.spec, one.routes.as_slice()));
+    container::refuse_conflicts(context, specs);
     let uses = services.values().flat_map(|service| &service.secrets);
+    let has_source = services.values().any(|one| uses_source(&one.spec));
     Draft {
+        source: context.inputs.source.clone().filter(|_| has_source),
         secret_sources: mount::sources(&context.inputs.loaded.project, uses),
         settings: settings::settings(context),
         services,
     }
+}
+
+/// Tells whether a container is made of the source tree, or has a part of it mounted.
+fn uses_source(spec: &WorkloadSpec) -> bool {
+    spec.container.as_deref().is_some_and(|container| {
+        let mut mounts = container.mounts.iter();
+        matches!(container.image, Image::Built(_))
+            || mounts.any(|mount| matches!(mount.source, MountSource::Source { .. }))
+    })
 }
 
 fn subjects<'a>(context: &mut Context<'a>) -> Vec<Subject<'a>> {
@@ -90,11 +111,21 @@ fn refuse_unknown_names(context: &mut Context<'_>) {
         }
     }
     for name in file.volumes.keys() {
-        if !volumes.contains(&name.as_str()) {
+        if !volumes.contains(&name.as_str()) && !is_mounted_path(context, name) {
             let span = context.delivery(&["volumes", name]);
             context.unknown("volume", name, &volumes, span);
         }
     }
+}
+
+/// Tells whether a name is a path, and one that a service has mounted.
+fn is_mounted_path(context: &Context<'_>, name: &str) -> bool {
+    let loaded = context.inputs.loaded;
+    let path = loaded.directory.join(name);
+    let services = loaded.project.services.values();
+    let mut mounts = services.flat_map(|service| &service.volumes);
+    is_path(name)
+        && mounts.any(|mount| mount.source.as_deref().map(Path::new) == Some(path.as_path()))
 }
 
 fn refuse_disabled(
@@ -126,10 +157,15 @@ type Judged<'s> = (Support, Vec<&'s Subject<'s>>);
 /// Refuses or warns of the attributes that the engine does not honour, each once with all the
 /// services that have it.
 fn judge_attributes(context: &mut Context<'_>, subjects: &[Subject<'_>]) {
+    let engine = context.environment.engine;
+    let title = match engine {
+        Engine::Process => "process",
+        Engine::Docker => "Docker",
+    };
     let mut found: BTreeMap<String, Judged<'_>> = BTreeMap::new();
     for subject in subjects {
         for (attribute, value) in attributes(subject.service) {
-            let support = support(&attribute, &value);
+            let support = support(engine, &attribute, &value);
             let entry = found
                 .entry(attribute)
                 .or_insert_with(|| (support, Vec::new()));
@@ -153,12 +189,12 @@ fn judge_attributes(context: &mut Context<'_>, subjects: &[Subject<'_>]) {
         match support {
             Support::Refused(why) => {
                 let message =
-                    format!("the process engine cannot give {names} what `{attribute}` asks for");
+                    format!("the {title} engine cannot give {names} what `{attribute}` asks for");
                 context.refuse("not-supported", message, span, why);
             }
             Support::Ignored(why) => {
                 let message =
-                    format!("`{attribute}` of {names} has no effect on the process engine");
+                    format!("`{attribute}` of {names} has no effect on the {title} engine");
                 context.warn("ignored", message, span, why);
             }
             Support::Honoured | Support::Translated(_) | Support::Needless(_) => {}
@@ -166,22 +202,25 @@ fn judge_attributes(context: &mut Context<'_>, subjects: &[Subject<'_>]) {
     }
 }
 
-/// Returns the attributes that a service has, those of `deploy` as `deploy.name`.
+/// Returns the attributes that a service has, those of `deploy` and `build` as `deploy.name`.
 fn attributes(service: &model::Service) -> Vec<(String, Value)> {
     let Ok(Value::Object(map)) = serde_json::to_value(service) else {
         return Vec::new();
     };
-    map.into_iter()
-        .filter(|(key, _)| !key.starts_with("x-"))
-        .flat_map(|(key, value)| match value {
-            Value::Object(deploy) if key == "deploy" => deploy
-                .into_iter()
-                .filter(|(key, _)| !key.starts_with("x-"))
-                .map(|(key, value)| (format!("deploy.{key}"), value))
-                .collect(),
-            value => vec![(key, value)],
-        })
-        .collect()
+    let mut attributes = Vec::new();
+    for (key, value) in map.into_iter().filter(|(key, _)| !key.starts_with("x-")) {
+        if let Value::Object(parts) = &value
+            && matches!(key.as_str(), "build" | "deploy")
+        {
+            let parts = parts.iter().filter(|(part, _)| !part.starts_with("x-"));
+            attributes.extend(parts.map(|(part, value)| (format!("{key}.{part}"), value.clone())));
+        }
+        // `deploy` itself means nothing.
+        if key != "deploy" {
+            attributes.push((key, value));
+        }
+    }
+    attributes
 }
 
 fn service(
@@ -189,6 +228,35 @@ fn service(
     subject: &Subject<'_>,
     ports: &BTreeMap<String, u16>,
 ) -> DraftService {
+    let parts = match context.environment.engine {
+        Engine::Process => process(context, subject, ports),
+        Engine::Docker => container::render(context, subject),
+    };
+    let mut service = DraftService {
+        spec: parts.spec,
+        secrets: parts.secrets,
+        replicas: replicas(context, subject),
+        depends_on: depends_on(context, subject),
+        role: role(context, subject),
+        restart: restart(subject),
+        routes: parts.routes,
+        internal: subject.listens.then(|| route::internal(context, subject)),
+        policy: route::policy(&subject.settings.policy),
+        exclusive_at: None,
+    };
+    let exclusive = service.spec.exclusive();
+    let place = exclusive.and_then(|why| alone::place(context, subject, &why));
+    service.exclusive_at = place.map(|span| context.relative(&span));
+    alone::refuse_second(context, subject, &service);
+    service
+}
+
+/// Renders a service as a process.
+fn process(
+    context: &mut Context<'_>,
+    subject: &Subject<'_>,
+    ports: &BTreeMap<String, u16>,
+) -> container::Parts {
     let process = &subject.settings.process;
     let uses_source = command::uses_source(context, subject);
     let directory = command::working_directory(context, subject);
@@ -217,19 +285,11 @@ fn service(
         limits: limits::limits(context, subject),
         container: None,
     };
-    let service = DraftService {
+    container::Parts {
         spec,
         secrets: mount::secrets(context, subject),
-        replicas: replicas(context, subject),
-        depends_on: depends_on(context, subject),
-        role: role(context, subject),
-        restart: restart(subject),
         routes: route::routes(context, subject),
-        internal: subject.listens.then(|| route::internal(subject)),
-        policy: route::policy(&subject.settings.policy),
-    };
-    refuse_second_writer(context, subject, &service);
-    service
+    }
 }
 
 /// Returns the plain variables: Compose's, with addresses and paths made to work, and over
@@ -297,38 +357,6 @@ fn replicas(context: &Context<'_>, subject: &Subject<'_>) -> u32 {
         subject.service.replicas()
     };
     scale.unwrap_or(compose)
-}
-
-fn refuse_second_writer(context: &mut Context<'_>, subject: &Subject<'_>, service: &DraftService) {
-    let name = subject.name.as_str();
-    if service.replicas <= 1 || !(service.is_stateful() || subject.is_job) {
-        return;
-    }
-    let span = if context.environment.scale.contains_key(&subject.name) {
-        context.in_environment(&["scale", name])
-    } else if subject.service.scale.is_some() {
-        context.compose(&subject.at(&["scale"]))
-    } else {
-        context.compose(&subject.at(&["deploy", "replicas"]))
-    };
-    if subject.is_job {
-        let message = format!("`{name}` is a release job: it runs once for each deployment");
-        context.refuse("too-many", message, span, "write 1, or remove the number");
-        return;
-    }
-    let volumes = service.spec.volumes.iter();
-    let volume = volumes
-        .filter(|volume| !volume.read_only && !volume.shared)
-        .map(|volume| volume.volume.as_str())
-        .next()
-        .unwrap_or_default();
-    let message = format!(
-        "`{name}` writes to the volume `{volume}`: there is never more than one instance of it"
-    );
-    let help = format!(
-        "write 1; or `volumes: {{ {volume}: {{ shared: true }} }}` in towpath.yaml if several instances may write to it at once"
-    );
-    context.refuse("too-many", message, span, help);
 }
 
 /// Returns what must be true of others; a dependency that is not required and not there is none.

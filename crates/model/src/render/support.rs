@@ -1,16 +1,22 @@
-//! Which Compose attributes of a service the process engine honours, and what becomes of the rest.
-//! One table, for the plan, for the documentation and for people who ask why.
+//! Which Compose attributes of a service each engine honours, and what becomes of the rest. One
+//! table, for the plan, for the documentation and for people who ask why.
+
+mod table;
 
 use serde_json::Value;
 
-/// What becomes of an attribute on the process engine.
+use crate::delivery::Engine;
+
+pub use table::SUPPORT;
+
+/// What becomes of an attribute on an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
     /// It means what Compose says.
     Honoured,
     /// It has its effect in another way.
     Translated(&'static str),
-    /// It has no effect, and a program that runs as a process does not miss it.
+    /// It has no effect, and a program on that engine does not miss it.
     Needless(&'static str),
     /// It has no effect, which is warned of.
     Ignored(&'static str),
@@ -18,223 +24,74 @@ pub enum Support {
     Refused(&'static str),
 }
 
-use Support::{Honoured, Ignored, Needless, Refused, Translated};
+/// An attribute of a service, and what becomes of it on each engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attribute {
+    /// The name, dotted below `deploy` and `build`.
+    pub name: &'static str,
+    /// On the process engine.
+    pub process: Support,
+    /// On the Docker engine.
+    pub docker: Support,
+}
 
-/// All attributes of a service (and of its `deploy`), in the order of their names.
-pub const SUPPORT: &[(&str, Support)] = &[
-    ("annotations", Needless("there is no container")),
-    ("attach", Needless("all output is kept")),
-    ("blkio_config", Ignored("block I/O is not limited")),
-    (
-        "build",
-        Translated("the delivery file's `process.build` makes what the command needs"),
-    ),
-    (
-        "cap_add",
-        Refused("a process has the capabilities of its user"),
-    ),
-    (
-        "cap_drop",
-        Ignored("a process has the capabilities of its user"),
-    ),
-    ("cgroup", Ignored("a process has no namespaces of its own")),
-    (
-        "cgroup_parent",
-        Ignored("the engine makes its own control groups"),
-    ),
-    (
-        "command",
-        Translated("addresses, paths and the port in it become variables"),
-    ),
-    (
-        "configs",
-        Translated("files under `CONFIGS_DIR`, which their paths become"),
-    ),
-    ("container_name", Ignored("instances are named by Towpath")),
-    ("cpu_count", Ignored("write `cpus`")),
-    ("cpu_percent", Ignored("write `cpus`")),
-    ("cpu_period", Ignored("write `cpus`")),
-    ("cpu_quota", Ignored("write `cpus`")),
-    ("cpu_rt_period", Ignored("real-time scheduling is not set")),
-    ("cpu_rt_runtime", Ignored("real-time scheduling is not set")),
-    ("cpu_shares", Ignored("write `cpus`")),
-    ("cpus", Honoured),
-    ("cpuset", Ignored("an instance may use any CPU")),
-    ("credential_spec", Refused("it is for Windows")),
-    ("depends_on", Honoured),
-    ("deploy.endpoint_mode", Needless("the router balances")),
-    ("deploy.labels", Needless("there is no Swarm service")),
-    ("deploy.mode", Translated("`global` is one instance")),
-    ("deploy.placement", Ignored("there is one machine")),
-    ("deploy.replicas", Honoured),
-    ("deploy.resources", Honoured),
-    (
-        "deploy.restart_policy",
-        Translated("restarts back off by themselves"),
-    ),
-    (
-        "deploy.rollback_config",
-        Ignored("a rollback goes back to the release that is kept warm"),
-    ),
-    (
-        "deploy.update_config",
-        Translated("the settings of the environment's rollout"),
-    ),
-    ("develop", Needless("it is for development with containers")),
-    ("device_cgroup_rules", Refused("devices are not mapped")),
-    ("devices", Refused("devices are not mapped")),
-    ("dns", Ignored("processes use the machine's resolver")),
-    ("dns_opt", Ignored("processes use the machine's resolver")),
-    (
-        "dns_search",
-        Ignored("processes use the machine's resolver"),
-    ),
-    ("domainname", Ignored("processes have the machine's name")),
-    ("entrypoint", Honoured),
-    ("env_file", Honoured),
-    (
-        "environment",
-        Translated("addresses of services and paths in it become variables"),
-    ),
-    ("expose", Translated("the program listens on `PORT`")),
-    ("external_links", Refused("there are no containers to link")),
-    ("extra_hosts", Ignored("processes use the machine's names")),
-    ("gpus", Ignored("processes see all GPUs of the machine")),
-    ("group_add", Refused("write the group in `user`")),
-    ("healthcheck", Honoured),
-    ("hostname", Ignored("processes have the machine's name")),
-    (
-        "image",
-        Translated("the command runs with the programs of this machine"),
-    ),
-    ("init", Needless("the engine reaps what an instance leaves")),
-    ("ipc", Ignored("a process has no namespaces of its own")),
-    ("isolation", Ignored("it is for Windows")),
-    ("label_file", Needless("there is no container")),
-    (
-        "labels",
-        Ignored("there is no container that other tools could find by them"),
-    ),
-    (
-        "links",
-        Translated("services reach one another by `<SERVICE>_ADDR`"),
-    ),
-    (
-        "logging",
-        Ignored("output goes to the engine's own rotated files"),
-    ),
-    (
-        "mac_address",
-        Ignored("processes have the machine's addresses"),
-    ),
-    ("mem_limit", Honoured),
-    ("mem_reservation", Ignored("memory is not reserved")),
-    ("mem_swappiness", Ignored("the machine decides")),
-    ("memswap_limit", Ignored("only memory is limited")),
-    ("models", Refused("models are not run")),
-    (
-        "network_mode",
-        Needless("processes share the machine's network"),
-    ),
-    (
-        "networks",
-        Ignored("all services of an environment share the machine's network"),
-    ),
-    ("oom_kill_disable", Ignored("the machine decides")),
-    ("oom_score_adj", Ignored("the machine decides")),
-    ("pid", Ignored("a process has no namespaces of its own")),
-    ("pids_limit", Honoured),
-    (
-        "platform",
-        Ignored("processes are of this machine's platform"),
-    ),
-    ("ports", Translated("routes of Towpath's router")),
-    (
-        "post_start",
-        Refused("write what it does into `process.command`"),
-    ),
-    (
-        "pre_start",
-        Refused("write a service of its own and wait for it with `service_completed_successfully`"),
-    ),
-    (
-        "pre_stop",
-        Refused("let the program do it on its stop signal"),
-    ),
-    (
-        "privileged",
-        Refused("a process has the rights of its user"),
-    ),
-    ("profiles", Honoured),
-    ("provider", Refused("providers are not run")),
-    ("pull_policy", Needless("no image is pulled")),
-    ("pull_refresh_after", Needless("no image is pulled")),
-    (
-        "read_only",
-        Ignored("a process may write what its user may"),
-    ),
-    ("restart", Honoured),
-    ("runtime", Ignored("there is no container")),
-    ("scale", Honoured),
-    (
-        "secrets",
-        Translated("versioned by `towpath secret`; files under `SECRETS_DIR`"),
-    ),
-    ("security_opt", Ignored("there is no container")),
-    ("shm_size", Ignored("`/dev/shm` is the machine's")),
-    ("stdin_open", Ignored("standard input is empty")),
-    ("stop_grace_period", Honoured),
-    ("stop_signal", Honoured),
-    ("storage_opt", Ignored("there is no container")),
-    ("sysctls", Refused("they would change the whole machine")),
-    ("tmpfs", Ignored("processes see the machine's file system")),
-    ("tty", Ignored("output goes to files")),
-    ("ulimits", Honoured),
-    ("use_api_socket", Refused("there is no container engine")),
-    ("user", Honoured),
-    (
-        "userns_mode",
-        Ignored("a process has no namespaces of its own"),
-    ),
-    ("uts", Ignored("a process has no namespaces of its own")),
-    (
-        "volumes",
-        Translated("named volumes are directories, which their paths become (`VOLUME_<NAME>`)"),
-    ),
-    ("volumes_from", Refused("name the volume in both services")),
-    (
-        "working_dir",
-        Translated("relative to the source tree; see `process.working_directory`"),
-    ),
-];
+use Support::{Honoured, Needless, Refused};
 
-/// Returns what becomes of an attribute (`tty`, `deploy.mode`) with this value. One that the table
-/// does not have is refused: it came into Compose after the table was made.
-pub(super) fn support(attribute: &str, value: &Value) -> Support {
+/// Returns what becomes of an attribute (`tty`, `deploy.mode`) with this value on an engine. One that
+/// the table does not have is refused: it came into Compose after the table was made.
+pub(super) fn support(engine: Engine, attribute: &str, value: &Value) -> Support {
     if is_without_effect(value) {
         return Honoured;
     }
+    let special = match engine {
+        Engine::Process => of_process(attribute, value),
+        Engine::Docker => of_docker(attribute, value),
+    };
+    let row = || {
+        let index = SUPPORT
+            .binary_search_by_key(&attribute, |row| row.name)
+            .ok()?;
+        let row = SUPPORT.get(index)?;
+        Some(match engine {
+            Engine::Process => row.process,
+            Engine::Docker => row.docker,
+        })
+    };
+    special
+        .or_else(row)
+        .unwrap_or(Refused("this version does not know it"))
+}
+
+/// Returns what becomes of a value on the process engine where it is not what the table says.
+fn of_process(attribute: &str, value: &Value) -> Option<Support> {
     match (attribute, value.as_str()) {
-        ("network_mode", Some("none")) => {
-            return Refused("a process cannot be cut off the network");
-        }
-        ("network_mode" | "pid" | "ipc", Some(mode))
-            if mode.starts_with("service:") || mode.starts_with("container:") =>
-        {
-            return Refused("there are no namespaces that could be shared");
+        ("network_mode", Some("none")) => Some(Refused("a process cannot be cut off the network")),
+        ("network_mode" | "pid" | "ipc", Some(mode)) if is_of_another(mode) => {
+            Some(Refused("there are no namespaces that could be shared"))
         }
         ("pid" | "ipc" | "uts" | "userns_mode", Some("host")) => {
-            return Needless("processes share the machine's");
+            Some(Needless("processes share the machine's"))
         }
-        ("networks", None) if is_default_network(value) => return Honoured,
-        _ => {}
+        ("networks", None) if is_default_network(value) => Some(Honoured),
+        _ => None,
     }
-    let refused = Refused("this version does not know it");
-    SUPPORT
-        .binary_search_by_key(&attribute, |(name, _)| name)
-        .ok()
-        .and_then(|index| SUPPORT.get(index))
-        .map_or(refused, |(_, support)| *support)
+}
+
+/// Returns what becomes of a value on the Docker engine where it is not what the table says.
+fn of_docker(attribute: &str, value: &Value) -> Option<Support> {
+    match (attribute, value.as_str()) {
+        ("network_mode", Some(mode)) if is_of_another(mode) => Some(Refused(
+            "the instances of two services are replaced apart: none lives in the network of another; join the same `networks`, and reach it by its name",
+        )),
+        ("pid" | "ipc", Some(mode)) if is_of_another(mode) => Some(Refused(
+            "the instances of two services are replaced apart: none lives in a namespace of another",
+        )),
+        _ => None,
+    }
+}
+
+fn is_of_another(mode: &str) -> bool {
+    mode.starts_with("service:") || mode.starts_with("container:")
 }
 
 /// Tells whether the value is what it would be if the attribute were absent.
@@ -260,33 +117,45 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_for_the_search() {
-        assert!(SUPPORT.is_sorted_by(|(a, _), (b, _)| a < b));
+        assert!(SUPPORT.is_sorted_by(|a, b| a.name < b.name));
     }
 
     #[test]
     fn what_is_absent_or_off_is_never_complained_of() {
         for off in [json!(null), json!(false), json!([]), json!({})] {
-            assert_eq!(support("privileged", &off), Honoured);
+            assert_eq!(support(Engine::Process, "privileged", &off), Honoured);
         }
-        assert!(matches!(support("privileged", &json!(true)), Refused(_)));
+        assert!(matches!(
+            support(Engine::Process, "privileged", &json!(true)),
+            Refused(_)
+        ));
     }
 
     #[test]
     fn an_attribute_that_is_not_in_the_table_is_refused() {
-        assert!(matches!(support("teleport", &json!("yes")), Refused(_)));
+        assert!(matches!(
+            support(Engine::Process, "teleport", &json!("yes")),
+            Refused(_)
+        ));
     }
 
     #[test]
     fn the_network_of_the_host_is_what_a_process_has() {
         assert!(matches!(
-            support("network_mode", &json!("host")),
+            support(Engine::Process, "network_mode", &json!("host")),
             Needless(_)
         ));
         assert!(matches!(
-            support("network_mode", &json!("none")),
+            support(Engine::Process, "network_mode", &json!("none")),
             Refused(_)
         ));
-        assert!(matches!(support("pid", &json!("service:db")), Refused(_)));
-        assert_eq!(support("networks", &json!({ "default": null })), Honoured);
+        assert!(matches!(
+            support(Engine::Process, "pid", &json!("service:db")),
+            Refused(_)
+        ));
+        assert_eq!(
+            support(Engine::Process, "networks", &json!({ "default": null })),
+            Honoured
+        );
     }
 }

@@ -3,9 +3,9 @@
 
 /// Ports on which something else than HTTP is spoken.
 const TCP_PORTS: &[u16] = &[
-    21, 22, 25, 53, 110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 1883, 2181, 3306, 4222,
-    5432, 5433, 5671, 5672, 6379, 6380, 6432, 7687, 8883, 9042, 9092, 9093, 11211, 26257, 27017,
-    33060,
+    21, 22, 25, 53, 110, 143, 389, 465, 587, 636, 853, 993, 995, 1433, 1521, 1883, 1935, 2181,
+    2222, 3306, 3389, 4222, 5222, 5432, 5433, 5671, 5672, 5900, 6379, 6380, 6432, 6667, 7687, 8554,
+    8883, 9042, 9092, 9093, 9300, 11211, 25565, 26257, 27017, 33060, 61613, 61616,
 ];
 
 /// Images of stores and brokers, and the port on which each listens. None of them speaks HTTP there.
@@ -111,6 +111,11 @@ pub(crate) fn store_arguments(words: &[String], volume: Option<&str>) -> Option<
         ));
     }
     Some(arguments)
+}
+
+/// Tells whether TLS is usually spoken on a port, which a container ends itself.
+pub(crate) fn is_tls(port: u16) -> bool {
+    matches!(port, 443 | 8443 | 9443)
 }
 
 /// Tells whether something else than HTTP is usually spoken on a port.

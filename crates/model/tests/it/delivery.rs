@@ -158,7 +158,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "a later engine",
-        "environments: { dev: { engine: docker } }\n",
+        "environments: { dev: { engine: kubernetes } }\n",
     ),
     (
         "an engine that is none",

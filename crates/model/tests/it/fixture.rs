@@ -1,5 +1,6 @@
 //! Compose projects and delivery files out of texts, with their places.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use towpath_compose::diagnostic::Diagnostics;
@@ -15,14 +16,30 @@ pub(crate) fn delivery(text: &str) -> Result<Delivery, Diagnostics> {
 }
 
 /// A Compose file, `/app/compose.yaml`, beside the file `/app/motd.txt`.
-pub(crate) struct Compose(MemoryFiles);
+pub(crate) struct Compose {
+    files: MemoryFiles,
+    /// The files of the source tree; none when nobody knows them.
+    tree: BTreeMap<String, Digest>,
+}
 
 impl Compose {
     pub(crate) fn new(text: &str) -> Self {
         let files = MemoryFiles::default()
             .with("/app/compose.yaml", text)
             .with("/app/motd.txt", "hello");
-        Self(files)
+        Self {
+            files,
+            tree: BTreeMap::new(),
+        }
+    }
+
+    /// Adds files to the source tree, with their content.
+    pub(crate) fn with_tree(mut self, files: &[(&str, &str)]) -> Self {
+        let files = files.iter();
+        self.tree.extend(
+            files.map(|(path, content)| ((*path).to_owned(), Digest::of(content.as_bytes()))),
+        );
+        self
     }
 
     /// Loads the project of an environment.
@@ -36,7 +53,7 @@ impl Compose {
             ..LoadOptions::default()
         };
         let environment = EnvironmentName::new(environment).unwrap();
-        load(delivery, &environment, options, &self.0)
+        load(delivery, &environment, options, &self.files)
     }
 
     /// Returns the project without a delivery file.
@@ -63,7 +80,7 @@ impl Compose {
         let delivery = self::delivery(delivery).unwrap();
         let loaded = self.load(&delivery, environment)?;
         let read = |path: String| {
-            let content = self.0.read(Path::new(&path)).unwrap();
+            let content = self.files.read(Path::new(&path)).unwrap();
             (path, String::from_utf8(content).unwrap())
         };
         render(&RenderInputs {
@@ -75,6 +92,7 @@ impl Compose {
             delivery: &delivery,
             environment: &EnvironmentName::new(environment).unwrap(),
             source: Some(Digest::of(source)),
+            tree: &self.tree,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The tables of `docs/towpath-yaml.md` are those of the code. With `UPDATE_DOCS` set the page is
-//! written anew instead.
+//! The tables of `docs/towpath-yaml.md` and `docs/compose-support.md` are those of the code. With
+//! `UPDATE_DOCS` set the pages are written anew instead.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn kind(value: &Value) -> String {
             Some((_, heading)) => {
                 format!("[see below](#{})", heading.to_lowercase().replace('.', ""))
             }
-            None => "`process`".to_owned(),
+            None => "`process`, `docker`".to_owned(),
         };
     }
     if let Some(values) = value.get("enum").and_then(Value::as_array) {
@@ -104,19 +104,23 @@ fn keys() -> String {
 }
 
 fn attributes() -> String {
-    let mut text = "\n| attribute | becomes | |\n|---|---|---|\n".to_owned();
-    for (attribute, support) in SUPPORT {
-        let (becomes, why) = match support {
-            Support::Honoured => ("honoured", ""),
-            Support::Translated(how) => ("translated", *how),
-            Support::Needless(why) => ("needless", *why),
-            Support::Ignored(why) => ("ignored, with a warning", *why),
-            Support::Refused(why) => ("refused", *why),
-        };
-        writeln!(text, "| `{attribute}` | {becomes} | {why} |").unwrap();
+    let mut text = "\n| attribute | process | docker |\n|---|---|---|\n".to_owned();
+    for row in SUPPORT {
+        let cells = [row.process, row.docker].map(cell).join(" | ");
+        writeln!(text, "| `{}` | {cells} |", row.name).unwrap();
     }
     text.push('\n');
     text
+}
+
+fn cell(support: Support) -> String {
+    match support {
+        Support::Honoured => "honoured".to_owned(),
+        Support::Translated(how) => format!("translated: {how}"),
+        Support::Needless(why) => format!("needless: {why}"),
+        Support::Ignored(why) => format!("**ignored**, with a warning: {why}"),
+        Support::Refused(why) => format!("**refused**: {why}"),
+    }
 }
 
 /// Puts `text` between two marks of a page.
@@ -130,15 +134,26 @@ fn between(page: &str, [begin, end]: [&str; 2], text: &str) -> String {
 fn the_page_of_the_delivery_file_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/towpath-yaml.md");
     let page = std::fs::read_to_string(&path).unwrap();
-    let wanted = between(&page, KEYS, &keys());
-    let wanted = between(&wanted, ATTRIBUTES, &attributes());
+    keep(&path, &page, &between(&page, KEYS, &keys()));
+}
+
+#[test]
+fn the_page_of_what_engines_can_do_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compose-support.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    keep(&path, &page, &between(&page, ATTRIBUTES, &attributes()));
+}
+
+/// Demands that a page is what it should be, or makes it so.
+fn keep(path: &Path, page: &str, wanted: &str) {
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, wanted).unwrap();
+        std::fs::write(path, wanted).unwrap();
         return;
     }
+    let name = path.display();
     assert!(
         page == wanted,
-        "docs/towpath-yaml.md is out of date: run this test with UPDATE_DOCS=1"
+        "{name} is out of date: run this test with UPDATE_DOCS=1"
     );
 }
 

@@ -184,6 +184,7 @@ fn the_example_app_is_rendered_without_a_complaint() {
         delivery: &delivery,
         environment: &environment,
         source: Some(Digest::of(b"source")),
+        tree: &BTreeMap::new(),
         files: &BTreeMap::new(),
     })
     .unwrap();

@@ -80,9 +80,11 @@ pub(crate) fn service(name: &str, version: &str, replicas: u32) -> RenderedServi
             protocol: Protocol::Http,
             hosts: Vec::new(),
             path_prefix: "/".to_owned(),
+            target: None,
         }],
         internal: Some(Protocol::Http),
         policy: RoutePolicy::default(),
+        exclusive_at: None,
     }
 }
 
@@ -166,6 +168,7 @@ impl World {
             services,
             secrets: BTreeMap::new(),
             settings,
+            source: None,
         };
         let release = ReleaseNumber(self.next_release);
         self.next_release += 1;

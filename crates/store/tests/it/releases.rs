@@ -17,6 +17,7 @@ fn rendering(strategy: Strategy) -> Rendering {
             strategy,
             ..Settings::default()
         },
+        source: None,
     }
 }
 

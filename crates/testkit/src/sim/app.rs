@@ -188,6 +188,7 @@ impl App {
             services,
             secrets,
             settings: settings(chance),
+            source: None,
         }
     }
 
@@ -248,6 +249,7 @@ fn render(name: &'static str, blueprint: &Blueprint, chance: &mut Chance) -> Ren
         routes,
         internal: spec.listens.then_some(Protocol::Http),
         policy: RoutePolicy::default(),
+        exclusive_at: None,
         spec: Arc::new(spec),
     }
 }
@@ -259,6 +261,7 @@ fn route(port: u16) -> RouteSpec {
         protocol: Protocol::Http,
         hosts: Vec::new(),
         path_prefix: "/".to_owned(),
+        target: None,
     }
 }
 

@@ -124,14 +124,12 @@ impl Release {
         let secrets = app.loaded.project.secrets.values();
         let secret_files = secrets.filter_map(|secret| secret.file.as_ref().map(PathBuf::from));
         let tree = SourceTree::walk(app.directory(), &secret_files.collect())?;
-        let rendered = app.render(Some(tree.digest.clone()))?;
+        let rendered = app.render(Some(&tree))?;
         warn(&app.loaded.warnings);
         warn(&rendered.warnings);
-        let needed = rendered
-            .draft
-            .services
-            .values()
-            .any(|service| service.spec.source.is_some());
+        let mut services = rendered.draft.services.values();
+        let needed = rendered.draft.source.is_some()
+            || services.any(|service| service.spec.source.is_some());
         if needed {
             let links = tree.left_out.iter().map(|link| {
                 let message =

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use towpath_compose::{Diagnostic, LoadOptions, Loaded, RealFiles, Source, Style};
 use towpath_model::delivery::{Delivery, FILE_NAME};
-use towpath_model::id::{AppName, Digest, EnvironmentId, EnvironmentName};
+use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
 use towpath_model::render::{self, RenderInputs, Rendered, wanted_files};
 
+use super::source::SourceTree;
 use crate::arguments::Files;
 use crate::exit::{Failed, Failure};
 use crate::settings::Settings;
@@ -57,9 +58,9 @@ impl App {
         &self.loaded.directory
     }
 
-    /// Renders the app. The digest of the source tree is needed only by those services that are
-    /// built from it.
-    pub(crate) fn render(&self, source: Option<Digest>) -> Result<Rendered> {
+    /// Renders the app. The source tree is needed only by those services that are built from it, or
+    /// have parts of it.
+    pub(crate) fn render(&self, source: Option<&SourceTree>) -> Result<Rendered> {
         let mut files = BTreeMap::new();
         for path in wanted_files(&self.loaded.project) {
             let content = std::fs::read_to_string(&path)
@@ -71,7 +72,8 @@ impl App {
             loaded: &self.loaded,
             delivery: &self.delivery,
             environment: &self.id.name,
-            source,
+            source: source.map(|tree| tree.digest.clone()),
+            tree: source.map_or(&BTreeMap::new(), |tree| &tree.files),
             files: &files,
         })?;
         Ok(rendered)

@@ -1,7 +1,7 @@
 //! The source tree of an app: what of a directory belongs to a release, its digest, its archive.
 //! Not how it is unpacked, which is the server's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,6 +24,8 @@ pub(crate) struct SourceTree {
     entries: Vec<(TreePath, EntryKind)>,
     /// The digest of the tree.
     pub(crate) digest: Digest,
+    /// The digest of each file, of its content and whether it may be executed.
+    pub(crate) files: BTreeMap<String, Digest>,
     /// Links that lead outside of the tree: they are left out.
     pub(crate) left_out: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl SourceTree {
         }
         builder.filter_entry(|entry| entry.file_name() != ".git");
         let mut tree = Tree::default();
+        let mut files = BTreeMap::new();
         let mut entries = Vec::new();
         let mut left_out = Vec::new();
         for entry in builder.build() {
@@ -58,6 +61,8 @@ impl SourceTree {
                 continue;
             }
             let content = content(entry.path(), kind)?;
+            let file = Digest::of(format!("{kind:?} {content}").as_bytes());
+            files.insert(path.to_string(), file);
             tree.insert(path.clone(), kind, content);
             entries.push((path, kind));
         }
@@ -66,6 +71,7 @@ impl SourceTree {
             root: root.to_owned(),
             entries,
             digest: tree.digest(),
+            files,
             left_out,
         })
     }
