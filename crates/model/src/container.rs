@@ -222,7 +222,7 @@ pub struct ContainerMount {
     pub read_only: bool,
     /// Whether several instances, and both sides of a release, may write there at once.
     pub shared: bool,
-    /// How SELinux labels it: `z` for shared, `Z` for private.
+    /// How `SELinux` labels it: `z` for shared, `Z` for private.
     pub relabel: Option<String>,
 }
 

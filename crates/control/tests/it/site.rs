@@ -130,9 +130,11 @@ pub(crate) fn draft(version: &str) -> Draft {
             protocol: Protocol::Http,
             hosts: Vec::new(),
             path_prefix: "/".to_owned(),
+            target: None,
         }],
         internal: Some(Protocol::Http),
         policy: RoutePolicy::default(),
+        exclusive_at: None,
     };
     Draft {
         services: BTreeMap::from([("web".parse().unwrap(), web)]),
@@ -141,5 +143,6 @@ pub(crate) fn draft(version: &str) -> Draft {
             bake: Duration::ZERO,
             ..Settings::default()
         },
+        source: None,
     }
 }

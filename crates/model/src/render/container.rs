@@ -49,7 +49,7 @@ pub(super) fn render(context: &mut Context<'_>, subject: &Subject<'_>) -> Parts 
         command: service.command.clone(),
         network: network::mode(context, subject),
         published: Vec::new(),
-        mounts: mounts.mounts,
+        mounts: mounts.others,
         volumes: mounts.sources,
         file_owners: owners,
         labels: service.labels.clone(),

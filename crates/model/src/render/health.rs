@@ -16,7 +16,7 @@ use crate::workload::{Command, HealthCheck, Probe};
 const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// How long a container may take to start when nobody says how to tell that it is well.
-const LONGEST_SETUP: Duration = Duration::from_secs(120);
+const LONGEST_SETUP: Duration = Duration::from_mins(2);
 
 /// Returns the service's health check.
 pub(super) fn check(
@@ -43,7 +43,7 @@ pub(super) fn check(
         subject,
         &delivery,
         probe,
-        HealthCheck::default(),
+        &HealthCheck::default(),
         LONGEST_START,
     )
 }
@@ -72,7 +72,7 @@ pub(super) fn of_container(context: &mut Context<'_>, subject: &Subject<'_>) -> 
         subject,
         &delivery,
         probe,
-        default,
+        &default,
         patience.max(LONGEST_START),
     )
 }
@@ -111,7 +111,7 @@ fn timed(
     subject: &Subject<'_>,
     delivery: &Health,
     probe: Probe,
-    default: HealthCheck,
+    default: &HealthCheck,
     start_period: Duration,
 ) -> HealthCheck {
     let compose = subject.service.healthcheck.as_ref();

@@ -228,18 +228,18 @@ fn service(
     subject: &Subject<'_>,
     ports: &BTreeMap<String, u16>,
 ) -> DraftService {
-    let parts = match context.environment.engine {
+    let made = match context.environment.engine {
         Engine::Process => process(context, subject, ports),
         Engine::Docker => container::render(context, subject),
     };
     let mut service = DraftService {
-        spec: parts.spec,
-        secrets: parts.secrets,
+        spec: made.spec,
+        secrets: made.secrets,
         replicas: replicas(context, subject),
         depends_on: depends_on(context, subject),
         role: role(context, subject),
         restart: restart(subject),
-        routes: parts.routes,
+        routes: made.routes,
         internal: subject.listens.then(|| route::internal(context, subject)),
         policy: route::policy(&subject.settings.policy),
         exclusive_at: None,

@@ -12,6 +12,9 @@ use towpath_model::workload::{Command, Probe};
 
 use crate::fixture::{Compose, lines, refusal};
 
+/// A published port, what is spoken there, and the port inside.
+type Served = (u16, Protocol, Option<u16>);
+
 /// A web shop on one machine.
 const SHOP: &str = r#"
 name: shop
@@ -145,7 +148,7 @@ fn an_image_that_another_service_builds_is_that_one() {
 #[test]
 fn the_router_serves_http_and_the_tcp_ports_of_those_that_may_be_there_twice() {
     let draft = draft();
-    let routes = |name: &str| -> Vec<(u16, Protocol, Option<u16>)> {
+    let routes = |name: &str| -> Vec<Served> {
         let routes = service(&draft, name).routes.iter();
         routes
             .map(|route| (route.port, route.protocol, route.target))

@@ -32,7 +32,7 @@ pub(super) fn secrets(
         } else {
             format!("{SECRETS}{file}")
         };
-        if let Some(owner) = owner(context, mount, span.clone()) {
+        if let Some(owner) = owner(context, mount, span.as_ref()) {
             owners.insert(path, owner);
         }
         match SecretName::new(mount.source.as_str()) {
@@ -60,29 +60,27 @@ pub(super) fn configs(
         let span = context.compose(&subject.at(&["configs", &index]));
         let target = mount.target.as_deref().unwrap_or(&mount.source);
         let target = format!("/{}", target.trim_start_matches('/'));
-        if let Some(owner) = owner(context, mount, span) {
+        if let Some(owner) = owner(context, mount, span.as_ref()) {
             owners.insert(target.clone(), owner);
         }
-        let Some(content) = config_content(context, mount) else {
-            continue;
-        };
-        configs.push(ConfigMount {
+        let text = config_content(context, mount);
+        configs.extend(text.map(|text| ConfigMount {
             name: mount.source.clone(),
             target,
-            content,
-        });
+            content: text,
+        }));
     }
     configs
 }
 
-fn owner(context: &mut Context<'_>, mount: &FileMount, span: Option<Span>) -> Option<FileOwner> {
+fn owner(context: &mut Context<'_>, mount: &FileMount, span: Option<&Span>) -> Option<FileOwner> {
     let mut number = |what: &str, text: &Option<String>| {
         let text = text.as_deref()?;
         let number = text.parse::<u32>();
         if number.is_err() {
             let message = format!("the {what} `{text}` of `{}` is not a number", mount.source);
             let help = "write the number: names are the image's own";
-            context.refuse("bad-value", message, span.clone(), help);
+            context.refuse("bad-value", message, span.cloned(), help);
         }
         number.ok()
     };

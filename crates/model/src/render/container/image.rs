@@ -86,9 +86,9 @@ fn built(context: &mut Context<'_>, name: &str, service: &Service, build: &Build
             .as_ref()
             .map(|file| format!("{directory}/{file}")),
     );
-    let content = context.content(&parts);
+    let digest = context.content(&parts);
     Image::Built(Box::new(ImageBuild {
-        content,
+        content: digest,
         context: directory,
         dockerfile,
         dockerfile_inline: build.dockerfile_inline.clone(),

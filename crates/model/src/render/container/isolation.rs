@@ -36,8 +36,8 @@ pub(super) fn isolation(subject: &Subject<'_>) -> Isolation {
 /// Returns the names that the container has and knows.
 pub(super) fn naming(subject: &Subject<'_>) -> Naming {
     let service = subject.service;
-    let joins = service.networks.values().flatten();
-    let of_network = joins.filter_map(|join| join.mac_address.clone()).next();
+    let mut joins = service.networks.values().flatten();
+    let of_network = joins.find_map(|join| join.mac_address.clone());
     Naming {
         hostname: service.hostname.clone(),
         domainname: service.domainname.clone(),

@@ -19,7 +19,7 @@ pub(super) struct Mounts {
     /// What those are.
     pub(super) sources: BTreeMap<String, VolumeSource>,
     /// Everything else.
-    pub(super) mounts: Vec<ContainerMount>,
+    pub(super) others: Vec<ContainerMount>,
 }
 
 /// Directories of the machine in which nobody keeps data: sockets, devices, what the system says.
@@ -53,7 +53,7 @@ pub(super) fn mounts(context: &mut Context<'_>, subject: &Subject<'_>) -> Mounts
     }
     of_others(context, subject, &mut mounts);
     let tmpfs = subject.service.tmpfs.iter();
-    mounts.mounts.extend(tmpfs.map(|text| tmpfs_of_text(text)));
+    mounts.others.extend(tmpfs.map(|text| tmpfs_of_text(text)));
     mounts
 }
 
@@ -81,22 +81,23 @@ fn of_others(context: &mut Context<'_>, subject: &Subject<'_>, mounts: &mut Moun
 fn add(context: &mut Context<'_>, mounts: &mut Mounts, mount: &Mount, span: Option<Span>) {
     let target = mount.target.clone().unwrap_or_default();
     match mount.kind {
-        MountKind::Volume => match &mount.source {
-            Some(name) => named(context, mounts, mount, name, span),
-            None => {
-                let message = format!(
-                    "the volume at `{target}` has no name: what is written there goes with the instance"
-                );
-                let help = "give it a name if it holds data";
-                context.warn("anonymous-volume", message, span, help);
-                mounts.mounts.push(plain(mount, MountSource::Anonymous));
+        MountKind::Volume => {
+            if let Some(name) = &mount.source {
+                named(context, mounts, mount, name, span);
+                return;
             }
-        },
-        MountKind::Bind => mounts.mounts.push(bind(context, mount, span)),
+            let message = format!(
+                "the volume at `{target}` has no name: what is written there goes with the instance"
+            );
+            let help = "give it a name if it holds data";
+            context.warn("anonymous-volume", message, span, help);
+            mounts.others.push(plain(mount, MountSource::Anonymous));
+        }
+        MountKind::Bind => mounts.others.push(bind(context, mount, span)),
         MountKind::Tmpfs => {
             let options = mount.tmpfs.as_ref();
             let size = options.and_then(|options| options.size);
-            mounts.mounts.push(plain(
+            mounts.others.push(plain(
                 mount,
                 MountSource::Tmpfs {
                     size: size.and_then(|size| u64::try_from(size.0).ok()),
@@ -178,11 +179,13 @@ fn bind(context: &mut Context<'_>, mount: &Mount, span: Option<Span>) -> Contain
             if !mount.read_only {
                 warn_of_copy(context, path, target, span);
             }
-            let content = context.content(std::slice::from_ref(path));
-            let path = path.clone();
+            let copy = MountSource::Source {
+                path: path.clone(),
+                content: context.content(std::slice::from_ref(path)),
+            };
             return ContainerMount {
                 read_only: true,
-                ..plain(mount, MountSource::Source { path, content })
+                ..plain(mount, copy)
             };
         }
         if is_written {
