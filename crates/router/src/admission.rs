@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::{HeaderMap, header};
 use towpath_model::id::WorkloadId;
 use towpath_model::routing::RouteMode;
 
@@ -18,8 +19,8 @@ pub(crate) struct Query<'a> {
     /// As `normal_host` writes it.
     pub(crate) host: &'a str,
     pub(crate) path: &'a str,
-    /// The value of the `Cookie` field, for sticky routes.
-    pub(crate) cookies: Option<&'a str>,
+    /// The fields, in which sticky routes look for their cookie.
+    pub(crate) headers: Option<&'a HeaderMap>,
 }
 
 /// Which targets are eligible.
@@ -113,7 +114,7 @@ fn admit_by(
         Choice::Weighted | Choice::Only(_) => route.state.last_pick(),
     };
     let chosen = match choice {
-        Choice::Weighted => weighted(route, query.cookies, pick, tried),
+        Choice::Weighted => weighted(route, query.headers, pick, tried),
         Choice::Only(workload) => only(route, workload, pick, tried),
     };
     between();
@@ -144,12 +145,13 @@ fn only<'r>(
 /// when nothing answers are instances tried that did not answer before.
 fn weighted<'r>(
     route: &'r Route,
-    cookies: Option<&str>,
+    headers: Option<&HeaderMap>,
     pick: u64,
     tried: &[Arc<Instance>],
 ) -> Option<(usize, &'r Arc<Instance>)> {
-    let sticky = cookies
+    let sticky = headers
         .filter(|_| route.policy.sticky)
+        .and_then(cookies)
         .and_then(|text| sticky_target(route, text));
     let first = match sticky {
         Some(at) => at,
@@ -207,6 +209,11 @@ fn scatter(pick: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// Returns the value of the `Cookie` field.
+pub(crate) fn cookies(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::COOKIE)?.to_str().ok()
 }
 
 /// Returns the target that a client's cookie names, if it still has a weight.
@@ -276,7 +283,7 @@ mod tests {
             listener: LISTENER.parse().unwrap(),
             host: "",
             path: "/",
-            cookies: None,
+            headers: None,
         };
         match admit_with(shared, query, Choice::Weighted, &[], between) {
             Admission::Forward(pick) => pick,

@@ -4,6 +4,7 @@
 
 mod chunked;
 mod head;
+mod noted;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -13,6 +14,7 @@ pub(crate) use head::{
     HeadError, HeadLimits, RequestHead, ResponseHead, parse_request, parse_response, write_fields,
     write_request, write_status,
 };
+pub(crate) use noted::Noted;
 
 /// Bytes that do not follow RFC 9112, and the rule that they break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

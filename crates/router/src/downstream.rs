@@ -8,11 +8,13 @@ mod response;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use http::HeaderValue;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::forward::Origin;
+use crate::header_maps::HeaderMaps;
 use crate::shared::Shared;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 section 3.4).
@@ -25,6 +27,7 @@ pub(crate) struct Place {
     pub(crate) worker: usize,
     pub(crate) tasks: TaskTracker,
     pub(crate) listener: SocketAddr,
+    pub(crate) header_maps: Arc<HeaderMaps>,
     /// Connections end after the request in flight when this is cancelled.
     pub(crate) closing: CancellationToken,
 }
@@ -36,7 +39,9 @@ impl Place {
             worker: self.worker,
             tasks: self.tasks.clone(),
             listener: self.listener,
-            peer,
+            header_maps: Arc::clone(&self.header_maps),
+            peer: HeaderValue::try_from(peer.to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static("")),
         }
     }
 }

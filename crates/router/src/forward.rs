@@ -3,23 +3,26 @@
 mod attempt;
 mod replies;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use towpath_model::routing::Shield;
 
-use crate::admission::{Admission, Choice, Pick, Query, admit};
+use crate::admission::{Admission, Choice, Pick, Query, admit, cookies};
 use crate::body::Body;
+use crate::codec::Noted;
 use crate::counters::Counters;
+use crate::header_maps::HeaderMaps;
 use crate::headers::{self, is_idempotent, is_safe};
 use crate::instance::{Instance, Upgraded};
+use crate::interim::Interim;
 use crate::shared::Shared;
 use crate::table::{Route, normal_host};
 use attempt::{Fault, Outgoing};
@@ -32,7 +35,9 @@ pub(crate) struct Origin {
     pub(crate) worker: usize,
     pub(crate) tasks: TaskTracker,
     pub(crate) listener: SocketAddr,
-    pub(crate) peer: IpAddr,
+    pub(crate) header_maps: Arc<HeaderMaps>,
+    /// The address of the client, as it is told to backends.
+    pub(crate) peer: HeaderValue,
 }
 
 /// What the client gets.
@@ -55,9 +60,10 @@ pub(crate) struct Tunnel {
 }
 
 /// A request on its way, over all attempts.
-struct Job {
+struct Job<'a> {
     parts: Parts,
-    authority: String,
+    authority: HeaderValue,
+    interim: &'a Interim,
     body: Option<Body>,
     body_length: Option<u64>,
     /// Backends that failed.
@@ -86,7 +92,14 @@ fn done(response: Response<Body>) -> Step {
 }
 
 /// Forwards `request` and returns what the client gets. It always returns something.
-pub(crate) async fn forward(origin: &Origin, request: Request<Body>) -> Outcome {
+///
+/// `noted` are the fields for one connection that it may have; interim answers go to `interim`.
+pub(crate) async fn forward(
+    origin: &Origin,
+    request: Request<Body>,
+    noted: Noted,
+    interim: &Interim,
+) -> Outcome {
     let (mut parts, body) = request.into_parts();
     let authority = match headers::authority(&parts.uri, &parts.headers, parts.version) {
         Ok(authority) => authority,
@@ -100,10 +113,14 @@ pub(crate) async fn forward(origin: &Origin, request: Request<Body>) -> Outcome 
             "this is no forward proxy",
         ));
     }
-    let upgrade = headers::upgrade(&parts.headers, parts.version);
+    let upgrade = noted
+        .has(Noted::CONNECTION)
+        .then(|| headers::upgrade(&parts.headers, parts.version))
+        .flatten();
     headers::prepare_request(
         &mut parts.headers,
-        origin.peer,
+        noted,
+        &origin.peer,
         &authority,
         upgrade.as_ref(),
     );
@@ -111,6 +128,7 @@ pub(crate) async fn forward(origin: &Origin, request: Request<Body>) -> Outcome 
         body_length: http_body::Body::size_hint(&body).exact(),
         parts,
         authority,
+        interim,
         body: Some(body),
         tried: Vec::new(),
         charged: false,
@@ -123,12 +141,15 @@ pub(crate) async fn forward(origin: &Origin, request: Request<Body>) -> Outcome 
     loop {
         match job.step(origin).await {
             Step::Again => {}
-            Step::Done(outcome) => return outcome,
+            Step::Done(outcome) => {
+                origin.header_maps.give(job.parts.headers);
+                return outcome;
+            }
         }
     }
 }
 
-impl Job {
+impl Job<'_> {
     async fn step(&mut self, origin: &Origin) -> Step {
         match self.admit(origin) {
             Admission::Forward(pick) => match self.refusal(&pick.route) {
@@ -143,22 +164,18 @@ impl Job {
     }
 
     fn admit(&self, origin: &Origin) -> Admission {
-        let host = normal_host(&self.authority);
+        let host = normal_host(self.authority.to_str().unwrap_or_default());
         let query = Query {
             listener: origin.listener,
             host: &host,
             path: self.parts.uri.path(),
-            cookies: self.cookies(),
+            headers: Some(&self.parts.headers),
         };
         let choice = match &self.shield {
             Some(shield) => Choice::Only(&shield.stable),
             None => Choice::Weighted,
         };
         admit(&origin.shared, query, choice, &self.tried)
-    }
-
-    fn cookies(&self) -> Option<&str> {
-        self.parts.headers.get(header::COOKIE)?.to_str().ok()
     }
 
     /// Returns the status when the route's limits refuse the request.
@@ -211,6 +228,7 @@ impl Job {
         let outgoing = Outgoing {
             parts: &self.parts,
             body: self.body.take().unwrap_or(Body::Empty),
+            interim: self.interim,
         };
         let instance = Arc::clone(pick.lease.instance());
         match attempt::send(origin, outgoing, &pick).await {
@@ -306,8 +324,7 @@ impl Job {
     fn sticky_cookie(&self, pick: &Pick) -> Option<HeaderValue> {
         let cookie = pick.target()?.cookie.as_ref()?;
         let pair = cookie.to_str().ok()?.split(';').next()?;
-        let known = self
-            .cookies()
+        let known = cookies(&self.parts.headers)
             .is_some_and(|cookies| cookies.split(';').any(|known| known.trim() == pair));
         (!known).then(|| cookie.clone())
     }

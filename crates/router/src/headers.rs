@@ -1,10 +1,11 @@
 //! The fields that a proxy must take away and those that it adds. Not framing, which each
 //! connection writes for itself.
 
-use std::net::IpAddr;
-
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
+
+use crate::codec::Noted;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -12,6 +13,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACEPARENT_LENGTH: usize = 55;
 
 /// Why a request is answered 400 by its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub(crate) fn authority(
     target: &Uri,
     headers: &HeaderMap,
     version: Version,
-) -> Result<String, BadRequest> {
+) -> Result<HeaderValue, BadRequest> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -32,23 +34,23 @@ pub(crate) fn authority(
     if let Some(authority) = target.authority() {
         // User information is not part of a host, and no client should send it.
         let text = authority.as_str();
-        return Ok(text
-            .rsplit_once('@')
-            .map_or(text, |(_, host)| host)
-            .to_owned());
+        let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+        return HeaderValue::from_str(host)
+            .map_err(|_| BadRequest("the target's authority is not a host"));
     }
-    match host.map(HeaderValue::to_str) {
-        Some(Ok(host)) if is_authority(host) => Ok(host.to_owned()),
+    match host {
+        Some(host) if is_authority(host) => Ok(host.clone()),
         Some(_) => Err(BadRequest("the Host field is not a host")),
-        None if version == Version::HTTP_10 => Ok(String::new()),
+        None if version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
         None => Err(BadRequest("no Host field")),
     }
 }
 
 /// Whether `host` has only characters of a host and a port.
-fn is_authority(host: &str) -> bool {
-    host.bytes()
-        .all(|c| c.is_ascii_graphic() && !matches!(c, b'/' | b'?' | b'#' | b'@' | b','))
+fn is_authority(host: &HeaderValue) -> bool {
+    host.as_bytes()
+        .iter()
+        .all(|&c| c.is_ascii_graphic() && !matches!(c, b'/' | b'?' | b'#' | b'@' | b','))
 }
 
 /// Returns the protocol that a request asks to change to (RFC 9110 section 7.8).
@@ -120,19 +122,24 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 /// Makes a request's fields those that a backend is to see.
 pub(crate) fn prepare_request(
     headers: &mut HeaderMap,
-    peer: IpAddr,
-    authority: &str,
+    noted: Noted,
+    peer: &HeaderValue,
+    authority: &HeaderValue,
     upgrade: Option<&HeaderValue>,
 ) {
-    strip_hop_by_hop(headers);
-    headers.remove(header::CONTENT_LENGTH);
+    if noted.has_any_of_one_connection() {
+        strip_hop_by_hop(headers);
+    }
+    if noted.has(Noted::LENGTH) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     if let Some(protocol) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol.clone());
     }
-    if let Ok(host) = HeaderValue::try_from(authority) {
-        headers.insert(FORWARDED_HOST, host.clone());
-        headers.insert(header::HOST, host);
+    headers.insert(FORWARDED_HOST, authority.clone());
+    if headers.get(header::HOST) != Some(authority) {
+        headers.insert(header::HOST, authority.clone());
     }
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     forwarded_for(headers, peer);
@@ -141,20 +148,16 @@ pub(crate) fn prepare_request(
     }
 }
 
-fn forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
-    let before: Vec<_> = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let value = if before.is_empty() {
-        peer.to_string()
+fn forwarded_for(headers: &mut HeaderMap, peer: &HeaderValue) {
+    let before = headers.get_all(FORWARDED_FOR).iter();
+    let mut chain: Vec<_> = before.filter_map(|value| value.to_str().ok()).collect();
+    let value = if chain.is_empty() {
+        peer.clone()
     } else {
-        format!("{}, {peer}", before.join(", "))
+        chain.extend(peer.to_str());
+        HeaderValue::try_from(chain.join(", ")).unwrap_or_else(|_| peer.clone())
     };
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(FORWARDED_FOR, value);
-    }
+    headers.insert(FORWARDED_FOR, value);
 }
 
 /// Whether `value` is a `traceparent` (W3C Trace Context section 3.2).
@@ -176,8 +179,27 @@ fn is_traceparent(value: &HeaderValue) -> bool {
 fn new_traceparent() -> HeaderValue {
     let trace: u128 = rand::random();
     let parent: u64 = rand::random();
-    let text = format!("00-{:032x}-{:016x}-01", trace.max(1), parent.max(1));
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let mut text = Vec::with_capacity(TRACEPARENT_LENGTH);
+    text.extend_from_slice(b"00-");
+    write_hex(&mut text, &trace.max(1).to_be_bytes());
+    text.push(b'-');
+    write_hex(&mut text, &parent.max(1).to_be_bytes());
+    text.extend_from_slice(b"-01");
+    HeaderValue::from_maybe_shared(Bytes::from(text))
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn write_hex(text: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |four: u8| {
+        if four < 10 {
+            b'0' + four
+        } else {
+            b'a' + four - 10
+        }
+    };
+    for byte in bytes {
+        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 0x0f)]);
+    }
 }
 
 /// Whether a method asks only for information (RFC 9110 section 9.2.1); TRACE is left out, for
@@ -189,6 +211,13 @@ pub(crate) fn is_safe(method: &Method) -> bool {
 /// Whether a request may be sent twice (RFC 9110 section 9.2.2).
 pub(crate) fn is_idempotent(method: &Method) -> bool {
     is_safe(method) || matches!(*method, Method::PUT | Method::DELETE | Method::TRACE)
+}
+
+/// Whether the client waits for `100 Continue` before it sends a body.
+pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Whether a request is a gRPC call.
@@ -216,8 +245,9 @@ mod tests {
         let mut headers = headers(fields);
         prepare_request(
             &mut headers,
-            "192.0.2.7".parse().unwrap(),
-            "shop.test",
+            Noted::ALL,
+            &HeaderValue::from_static("192.0.2.7"),
+            &HeaderValue::from_static("shop.test"),
             None,
         );
         headers

@@ -50,7 +50,7 @@ async fn connect(place: &Place) -> Option<(Connection, Pick, Duration)> {
         listener: place.listener,
         host: "",
         path: "",
-        cookies: None,
+        headers: None,
     };
     let mut tried: Vec<Arc<Instance>> = Vec::new();
     let mut held_since = None;

@@ -1,10 +1,10 @@
 //! Sends a head and a body over a socket with HTTP/1.1 framing. Not how they are received.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
 
@@ -41,7 +41,9 @@ pub(crate) enum SendError {
 /// A message on its way out. Write the head into [`Self::out`] first.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    pub(crate) out: BytesMut,
+    pub(crate) out: Vec<u8>,
+    /// How much of `out` was written.
+    written: usize,
     large: Bytes,
     /// Whether the line end of a chunk follows `large`.
     chunk_end: bool,
@@ -50,9 +52,9 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Makes ready for the next message.
+    /// Makes ready for the next message. What waits of the one before it still goes out.
     pub(crate) fn reset(&mut self) {
-        self.out.clear();
+        self.compact();
         self.large = Bytes::new();
         self.chunk_end = false;
         self.sent = 0;
@@ -66,7 +68,19 @@ impl Outbox {
 
     /// Whether nothing waits to be written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.out.is_empty() && self.large.is_empty()
+        self.waiting().is_empty() && self.large.is_empty()
+    }
+
+    fn waiting(&self) -> &[u8] {
+        self.out.get(self.written..).unwrap_or_default()
+    }
+
+    /// Forgets what was written.
+    fn compact(&mut self) {
+        if self.written > 0 {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
     }
 
     /// Sends what waits and takes more from `body`, until all is sent or one of them is not ready.
@@ -78,6 +92,7 @@ impl Outbox {
         framing: &mut Framing,
         max_bytes: u64,
     ) -> Poll<Result<(), SendError>> {
+        self.compact();
         loop {
             let mut waiting = false;
             while !self.finished && self.large.is_empty() && self.out.len() < COALESCE {
@@ -106,25 +121,25 @@ impl Outbox {
         io: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
         loop {
-            let next: &[u8] = if self.out.is_empty() {
-                &self.large
-            } else {
-                &self.out
-            };
+            let (head, body) = (self.waiting(), &self.large);
+            let next: &[u8] = if head.is_empty() { body } else { head };
             if next.is_empty() {
+                self.out.clear();
+                self.written = 0;
                 return Poll::Ready(Ok(()));
             }
+            let is_head = !head.is_empty();
             let written = ready!(Pin::new(&mut *io).poll_write(cx, next))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            if self.out.is_empty() {
+            if is_head {
+                self.written += written;
+            } else {
                 self.large.advance(written);
                 if self.large.is_empty() && std::mem::take(&mut self.chunk_end) {
                     self.out.extend_from_slice(b"\r\n");
                 }
-            } else {
-                self.out.advance(written);
             }
         }
     }
@@ -206,20 +221,21 @@ impl Outbox {
 }
 
 /// Writes the field that goes with `framing`.
-pub(crate) fn write_framing(output: &mut BytesMut, framing: Option<Framing>) {
+pub(crate) fn write_framing(output: &mut Vec<u8>, framing: Option<Framing>) {
     match framing {
         Some(Framing::Length(length)) => {
-            let line = format!("content-length: {length}\r\n");
-            output.extend_from_slice(line.as_bytes());
+            output.extend_from_slice(b"content-length: ");
+            output.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            output.extend_from_slice(b"\r\n");
         }
         Some(Framing::Chunked) => output.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         Some(Framing::Close) | None => {}
     }
 }
 
-fn write_hex(output: &mut BytesMut, length: u64) {
-    let text = format!("{length:x}\r\n");
-    output.extend_from_slice(text.as_bytes());
+fn write_hex(output: &mut Vec<u8>, length: u64) {
+    // Writing to memory never fails.
+    drop(write!(output, "{length:x}\r\n"));
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use towpath_model::routing::Protocol;
 
 use crate::downstream::{self, Place};
+use crate::header_maps::HeaderMaps;
 use crate::shared::Shared;
 use crate::tcp;
 
@@ -55,11 +56,12 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Worker> {
 
 async fn run(index: usize, shared: Arc<Shared>, mut commands: mpsc::Receiver<Listen>) {
     let tasks = TaskTracker::new();
+    let header_maps = Arc::default();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(listen) => accept_from(index, &shared, &tasks, listen),
+                Some(listen) => accept_from(index, &shared, &tasks, &header_maps, listen),
                 None => break,
             },
             _ = sweep.tick() => sweep_idle(index, &shared),
@@ -75,7 +77,13 @@ async fn run(index: usize, shared: Arc<Shared>, mut commands: mpsc::Receiver<Lis
     }
 }
 
-fn accept_from(index: usize, shared: &Arc<Shared>, tasks: &TaskTracker, listen: Listen) {
+fn accept_from(
+    index: usize,
+    shared: &Arc<Shared>,
+    tasks: &TaskTracker,
+    header_maps: &Arc<HeaderMaps>,
+    listen: Listen,
+) {
     match TcpListener::from_std(listen.socket) {
         Ok(listener) => {
             let place = Place {
@@ -83,6 +91,7 @@ fn accept_from(index: usize, shared: &Arc<Shared>, tasks: &TaskTracker, listen: 
                 worker: index,
                 tasks: tasks.clone(),
                 listener: listen.address,
+                header_maps: Arc::clone(header_maps),
                 closing: listen.closing,
             };
             let accepting = listen

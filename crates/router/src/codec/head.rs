@@ -1,13 +1,19 @@
 //! Request and response heads (RFC 9112 sections 2 to 6). Not their meaning for routing.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 
-use super::{Chunked, Decoder, Malformed};
+use super::{Chunked, Decoder, Malformed, Noted};
+use crate::header_maps::HeaderMaps;
 
 /// Largest number of fields that are ever parsed.
 const MAX_FIELDS: usize = 128;
+
+/// Fields that are added to a request.
+const ADDED_FIELDS: usize = 5;
 
 /// The bounds of a head.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +48,7 @@ pub(crate) struct RequestHead {
     pub(crate) target: Uri,
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
+    pub(crate) noted: Noted,
     pub(crate) body: Decoder,
     /// Whether the client wants the connection to stay open.
     pub(crate) keep_alive: bool,
@@ -52,6 +59,7 @@ pub(crate) struct RequestHead {
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    pub(crate) noted: Noted,
     pub(crate) body: Decoder,
     /// Whether the server leaves the connection open.
     pub(crate) keep_alive: bool,
@@ -61,10 +69,11 @@ pub(crate) struct ResponseHead {
 pub(crate) fn parse_request(
     input: &mut BytesMut,
     limits: HeadLimits,
+    maps: &HeaderMaps,
 ) -> Result<Option<RequestHead>, HeadError> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    let (length, method, version) = match request.parse(input) {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let (length, method, version) = match request.parse_with_uninit_headers(input, &mut fields) {
         Ok(httparse::Status::Complete(length)) => {
             let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes());
             let method = method.map_err(|_| HeadError::Malformed("the method is not a token"))?;
@@ -81,10 +90,11 @@ pub(crate) fn parse_request(
     let head = input.split_to(length).freeze();
     let target = Uri::from_maybe_shared(head.slice(target.0..target.1))
         .map_err(|_| HeadError::Malformed("the request target is not a URI"))?;
-    let headers = spans.headers(&head)?;
+    let (headers, noted) = spans.headers(&head, maps)?;
     Ok(Some(RequestHead {
-        body: request_body(&headers, version)?,
-        keep_alive: is_kept_alive(&headers, version),
+        body: request_body(&headers, noted, version)?,
+        keep_alive: is_kept_alive(&headers, noted, version),
+        noted,
         method,
         target,
         version,
@@ -98,10 +108,13 @@ pub(crate) fn parse_response(
     input: &mut BytesMut,
     limits: HeadLimits,
     method: &Method,
+    maps: &HeaderMaps,
 ) -> Result<Option<ResponseHead>, HeadError> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut fields);
-    let (length, status, version) = match response.parse(input) {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, input, &mut fields);
+    let (length, status, version) = match parsed {
         Ok(httparse::Status::Complete(length)) => {
             let status = StatusCode::from_u16(response.code.unwrap_or_default());
             let status = status.map_err(|_| HeadError::Malformed("the status is not a status"))?;
@@ -112,12 +125,15 @@ pub(crate) fn parse_response(
     };
     let spans = Spans::new(input, response.headers, limits)?;
     let head = input.split_to(length).freeze();
-    let headers = spans.headers(&head)?;
-    let body = response_body(&headers, version, status, method)?;
+    let (headers, noted) = spans.headers(&head, maps)?;
+    let framed = (status, method);
+    let body = response_body(&headers, noted, version, framed)?;
+    let kept = is_kept_alive(&headers, noted, version);
     Ok(Some(ResponseHead {
-        keep_alive: is_kept_alive(&headers, version) && !matches!(body, Decoder::UntilClose),
+        keep_alive: kept && !matches!(body, Decoder::UntilClose),
         status,
         headers,
+        noted,
         body,
     }))
 }
@@ -158,10 +174,7 @@ fn span(whole: &[u8], part: &[u8]) -> Span {
 }
 
 /// Where names and values are, so that the bytes can be shared instead of copied.
-struct Spans {
-    fields: [(Span, Span); MAX_FIELDS],
-    count: usize,
-}
+struct Spans(Vec<(Span, Span)>);
 
 impl Spans {
     fn new(
@@ -172,19 +185,16 @@ impl Spans {
         if parsed.len() > limits.fields {
             return Err(HeadError::TooLarge);
         }
-        let mut fields = [((0, 0), (0, 0)); MAX_FIELDS];
-        for (slot, field) in fields.iter_mut().zip(parsed) {
-            *slot = (span(input, field.name.as_bytes()), span(input, field.value));
-        }
-        Ok(Self {
-            fields,
-            count: parsed.len(),
-        })
+        let spans = parsed
+            .iter()
+            .map(|field| (span(input, field.name.as_bytes()), span(input, field.value)));
+        Ok(Self(spans.collect()))
     }
 
-    fn headers(&self, head: &Bytes) -> Result<HeaderMap, Malformed> {
-        let mut headers = HeaderMap::with_capacity(self.count + 6);
-        for &(name, value) in self.fields.iter().take(self.count) {
+    fn headers(&self, head: &Bytes, maps: &HeaderMaps) -> Result<(HeaderMap, Noted), Malformed> {
+        let mut headers = maps.take(self.0.len() + ADDED_FIELDS);
+        let mut noted = Noted::default();
+        for &(name, value) in &self.0 {
             let name = head.get(name.0..name.1).unwrap_or_default();
             let name = HeaderName::from_bytes(name)
                 .map_err(|_| Malformed("a field name is not a token"))?;
@@ -194,9 +204,10 @@ impl Spans {
             if name == header::CONTENT_LENGTH && headers.get(&name) == Some(&value) {
                 continue;
             }
+            noted.note(&name);
             headers.append(name, value);
         }
-        Ok(headers)
+        Ok((headers, noted))
     }
 }
 
@@ -211,16 +222,17 @@ pub(super) fn fields(section: &Bytes) -> Result<HeaderMap, Malformed> {
             };
             let spans =
                 Spans::new(section, parsed, limits).map_err(|_| Malformed("too many fields"))?;
-            spans.headers(section)
+            let (fields, _) = spans.headers(section, &HeaderMaps::default())?;
+            Ok(fields)
         }
         _ => Err(Malformed("a trailer field is malformed")),
     }
 }
 
 /// RFC 9112 section 6.3 for requests, with everything ambiguous refused.
-fn request_body(headers: &HeaderMap, version: Version) -> Result<Decoder, HeadError> {
-    let coding = transfer_coding(headers, version)?;
-    let length = content_length(headers)?;
+fn request_body(headers: &HeaderMap, noted: Noted, version: Version) -> Result<Decoder, HeadError> {
+    let coding = transfer_coding(headers, noted, version)?;
+    let length = content_length(headers, noted)?;
     match (coding, length) {
         (Coding::Absent, length) => Ok(Decoder::length(length.unwrap_or(0))),
         (_, Some(_)) => Err(HeadError::Malformed(
@@ -236,15 +248,15 @@ fn request_body(headers: &HeaderMap, version: Version) -> Result<Decoder, HeadEr
 /// RFC 9112 section 6.3 for responses.
 fn response_body(
     headers: &HeaderMap,
+    noted: Noted,
     version: Version,
-    status: StatusCode,
-    method: &Method,
+    (status, method): (StatusCode, &Method),
 ) -> Result<Decoder, HeadError> {
     let no_body = method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let coding = transfer_coding(headers, version)?;
-    let length = content_length(headers)?;
+    let coding = transfer_coding(headers, noted, version)?;
+    let length = content_length(headers, noted)?;
     if no_body {
         return Ok(Decoder::Done);
     }
@@ -268,7 +280,14 @@ enum Coding {
     Other,
 }
 
-fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<Coding, HeadError> {
+fn transfer_coding(
+    headers: &HeaderMap,
+    noted: Noted,
+    version: Version,
+) -> Result<Coding, HeadError> {
+    if !noted.has(Noted::CODING) {
+        return Ok(Coding::Absent);
+    }
     let mut values = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(value) = values.next() else {
         return Ok(Coding::Absent);
@@ -286,7 +305,10 @@ fn transfer_coding(headers: &HeaderMap, version: Version) -> Result<Coding, Head
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
+fn content_length(headers: &HeaderMap, noted: Noted) -> Result<Option<u64>, HeadError> {
+    if !noted.has(Noted::LENGTH) {
+        return Ok(None);
+    }
     let mut length = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
         let digits = value.to_str().ok().filter(|text| {
@@ -305,7 +327,10 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
 
 /// RFC 9112 section 9.3: an HTTP/1.1 connection is kept unless told otherwise, an older one only
 /// when asked to.
-fn is_kept_alive(headers: &HeaderMap, version: Version) -> bool {
+fn is_kept_alive(headers: &HeaderMap, noted: Noted, version: Version) -> bool {
+    if !noted.has(Noted::CONNECTION) {
+        return version == Version::HTTP_11;
+    }
     let has = |option: &[u8]| {
         headers
             .get_all(header::CONNECTION)
@@ -317,7 +342,7 @@ fn is_kept_alive(headers: &HeaderMap, version: Version) -> bool {
 }
 
 /// Writes the start of a request's head, without the fields and the empty line.
-pub(crate) fn write_request(output: &mut BytesMut, method: &Method, target: &str) {
+pub(crate) fn write_request(output: &mut Vec<u8>, method: &Method, target: &str) {
     output.extend_from_slice(method.as_str().as_bytes());
     output.extend_from_slice(b" ");
     output.extend_from_slice(target.as_bytes());
@@ -325,7 +350,7 @@ pub(crate) fn write_request(output: &mut BytesMut, method: &Method, target: &str
 }
 
 /// Writes the start of a response's head, without the fields and the empty line.
-pub(crate) fn write_status(output: &mut BytesMut, status: StatusCode) {
+pub(crate) fn write_status(output: &mut Vec<u8>, status: StatusCode) {
     output.extend_from_slice(b"HTTP/1.1 ");
     output.extend_from_slice(status.as_str().as_bytes());
     output.extend_from_slice(b" ");
@@ -334,8 +359,9 @@ pub(crate) fn write_status(output: &mut BytesMut, status: StatusCode) {
 }
 
 /// Writes fields, each with its line end.
-pub(crate) fn write_fields(output: &mut BytesMut, headers: &HeaderMap) {
+pub(crate) fn write_fields(output: &mut Vec<u8>, headers: &HeaderMap) {
     for (name, value) in headers {
+        output.reserve(name.as_str().len() + value.len() + 4);
         output.extend_from_slice(name.as_str().as_bytes());
         output.extend_from_slice(b": ");
         output.extend_from_slice(value.as_bytes());
@@ -353,15 +379,17 @@ mod tests {
     };
 
     fn request(text: &str) -> Result<Option<RequestHead>, HeadError> {
-        parse_request(&mut BytesMut::from(text.as_bytes()), LIMITS)
+        let maps = HeaderMaps::default();
+        parse_request(&mut BytesMut::from(text.as_bytes()), LIMITS, &maps)
     }
 
     #[test]
     fn a_head_is_taken_only_when_it_is_whole() {
         let mut input = BytesMut::from(&b"GET /a?b HTTP/1.1\r\nHost: h\r\n"[..]);
-        assert!(parse_request(&mut input, LIMITS).unwrap().is_none());
+        let maps = HeaderMaps::default();
+        assert!(parse_request(&mut input, LIMITS, &maps).unwrap().is_none());
         input.extend_from_slice(b"\r\nrest");
-        let head = parse_request(&mut input, LIMITS).unwrap().unwrap();
+        let head = parse_request(&mut input, LIMITS, &maps).unwrap().unwrap();
         assert_eq!(
             (head.target.to_string().as_str(), &input[..]),
             ("/a?b", &b"rest"[..])
@@ -430,7 +458,7 @@ mod tests {
     fn a_response_body_is_framed_by_method_status_and_fields() {
         let body = |text: &str, method: &Method| {
             let mut input = BytesMut::from(text.as_bytes());
-            parse_response(&mut input, LIMITS, method)
+            parse_response(&mut input, LIMITS, method, &HeaderMaps::default())
                 .unwrap()
                 .unwrap()
                 .body

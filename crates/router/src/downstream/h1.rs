@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -25,6 +25,9 @@ use crate::body::Body;
 use crate::codec::{Decoder, HeadError, HeadLimits, RequestHead, parse_request};
 use crate::config::Limits;
 use crate::forward::{Origin, Outcome, Tunnel, forward, reply};
+use crate::header_maps::HeaderMaps;
+use crate::headers::expects_continue;
+use crate::interim::Interim;
 use crate::receive::poll_read;
 use crate::transfer::Outbox;
 use crate::watchdog::Watchdog;
@@ -105,7 +108,8 @@ impl Client {
     pub(super) async fn serve(mut self, origin: &Origin, closing: &CancellationToken) -> End {
         let mut closed = pin!(closing.cancelled());
         loop {
-            let received = poll_fn(|cx| self.poll_head(cx, closed.as_mut())).await;
+            let received =
+                poll_fn(|cx| self.poll_head(cx, closed.as_mut(), &origin.header_maps)).await;
             let next = match received {
                 Received::End => return End::Closed,
                 Received::Http2 => return self.into_http2(),
@@ -117,7 +121,7 @@ impl Client {
                     ))
                     .await
                 }
-                Received::Head(head) => self.exchange(*head, origin, closing).await,
+                Received::Head(head) => self.exchange(head, origin, closing).await,
             };
             match next {
                 Next::Another => {}
@@ -132,6 +136,7 @@ impl Client {
         &mut self,
         cx: &mut Context<'_>,
         closed: Pin<&mut impl Future<Output = ()>>,
+        maps: &HeaderMaps,
     ) -> Poll<Received> {
         let mut inbox = locked(&self.inbox);
         loop {
@@ -141,7 +146,7 @@ impl Client {
                         return Poll::Ready(Received::Http2);
                     }
                 } else {
-                    match parse_request(&mut inbox.read, self.head_limits) {
+                    match parse_request(&mut inbox.read, self.head_limits, maps) {
                         Ok(Some(head)) => return Poll::Ready(Received::Head(Box::new(head))),
                         Ok(None) => {}
                         Err(error) => return Poll::Ready(Received::Refused(error)),
@@ -182,7 +187,7 @@ impl Client {
     /// Forwards one request and sends the response.
     async fn exchange(
         &mut self,
-        head: RequestHead,
+        head: Box<RequestHead>,
         origin: &Origin,
         closing: &CancellationToken,
     ) -> Next {
@@ -193,19 +198,27 @@ impl Client {
             version: head.version,
             keep_alive: head.keep_alive,
         };
-        let request = self.request(head);
+        let (noted, interim) = (head.noted, Interim::for_version(head.version));
+        let request = self.request(*head);
+        self.outbox.reset();
         let outcome = {
-            let mut forwarding = pin!(forward(origin, request));
+            let mut forwarding = pin!(forward(origin, request, noted, &interim));
             poll_fn(|cx| match forwarding.as_mut().poll(cx) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending => self.poll_gone(cx).map(|()| None),
+                Poll::Pending => {
+                    interim.take(&mut self.outbox.out);
+                    self.poll_gone(cx).map(|()| None)
+                }
             })
             .await
         };
+        interim.take(&mut self.outbox.out);
         asked.keep_alive &= !closing.is_cancelled();
         match outcome {
             None => Next::Close,
-            Some(Outcome::Response(response)) => self.respond(response, asked).await,
+            Some(Outcome::Response(response)) => {
+                self.respond(response, asked, &origin.header_maps).await
+            }
             Some(Outcome::Switch(head, tunnel)) => self.switch(head.headers(), tunnel).await,
         }
     }
@@ -239,7 +252,7 @@ impl Client {
     /// Is ready when the client closed the connection while it waits for an answer. Also sends
     /// `100 Continue` when the body is asked for.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.outbox.out.is_empty()
+        if !self.outbox.is_flushed()
             && matches!(
                 self.outbox.poll_flush(cx, &mut self.io),
                 Poll::Ready(Err(_))
@@ -266,12 +279,18 @@ impl Client {
         }
     }
 
-    async fn respond(&mut self, mut response: Response<Body>, mut asked: Asked) -> Next {
+    async fn respond(
+        &mut self,
+        mut response: Response<Body>,
+        mut asked: Asked,
+        maps: &HeaderMaps,
+    ) -> Next {
         // A body that was not read to its end cannot be told from the next request.
         let unread = !matches!(locked(&self.inbox).decoder, Decoder::Done);
         asked.keep_alive &= !unread;
         self.outbox.reset();
         let (mut framing, keep_alive) = write_head(&mut self.outbox.out, &mut response, &asked);
+        maps.give(std::mem::take(response.headers_mut()));
         let body = response.body_mut();
         self.watchdog.clear();
         let sent = poll_fn(|cx| {
@@ -319,7 +338,10 @@ impl Client {
             version: Version::HTTP_11,
             keep_alive: false,
         };
-        let next = self.respond(reply(refusal.0, refusal.1), asked).await;
+        let maps = HeaderMaps::default();
+        let next = self
+            .respond(reply(refusal.0, refusal.1), asked, &maps)
+            .await;
         self.linger().await;
         next
     }
@@ -378,12 +400,6 @@ impl Client {
 fn is_preface(read: &[u8]) -> bool {
     let length = read.len().min(PREFACE.len());
     read.get(..length) == PREFACE.get(..length)
-}
-
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn head_refusal(error: HeadError) -> (StatusCode, &'static str) {

@@ -16,7 +16,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
+use crate::codec::Noted;
 use crate::forward::{Origin, Outcome, forward, reply};
+use crate::interim::Interim;
 use crate::upstream::h2::Tasks;
 
 /// Streams at once on one connection.
@@ -106,7 +108,7 @@ async fn answer(origin: &Origin, request: Request<Incoming>) -> Response<Body> {
             Body::Stream(body)
         }
     });
-    match forward(origin, request).await {
+    match forward(origin, request, Noted::ALL, &Interim::untold()).await {
         Outcome::Response(response) => response,
         // A request over HTTP/2 never asks for an upgrade, so this answer was not asked for.
         Outcome::Switch(..) => reply(StatusCode::BAD_GATEWAY, "the service switched protocols"),

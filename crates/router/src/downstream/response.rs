@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::BytesMut;
 use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 
 use crate::body::Body;
@@ -22,7 +21,7 @@ pub(super) struct Asked {
 /// Writes the head of `response`; returns how its body is framed and whether the connection stays
 /// open behind it.
 pub(super) fn write_head(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     response: &mut Response<Body>,
     asked: &Asked,
 ) -> (Framing, bool) {
@@ -61,7 +60,7 @@ pub(super) fn write_head(
     (framing.unwrap_or(Framing::Length(0)), keep_alive)
 }
 
-fn write_connection(out: &mut BytesMut, version: Version, keep_alive: bool) {
+fn write_connection(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
     if !keep_alive {
         out.extend_from_slice(b"connection: close\r\n");
     } else if version == Version::HTTP_10 {
@@ -70,7 +69,7 @@ fn write_connection(out: &mut BytesMut, version: Version, keep_alive: bool) {
 }
 
 /// Writes the head of an answer that switches protocols.
-pub(super) fn write_switch(out: &mut BytesMut, headers: &HeaderMap) {
+pub(super) fn write_switch(out: &mut Vec<u8>, headers: &HeaderMap) {
     write_status(out, StatusCode::SWITCHING_PROTOCOLS);
     write_fields(out, headers);
     out.extend_from_slice(b"\r\n");
@@ -81,7 +80,7 @@ thread_local! {
     static DATE: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
 }
 
-fn write_date(out: &mut BytesMut) {
+fn write_date(out: &mut Vec<u8>) {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec;
     DATE.with_borrow_mut(|(second, line)| {
         if *second != now {

@@ -11,8 +11,10 @@ use hyper::body::Incoming;
 use super::{Origin, Outcome, Tunnel, reply};
 use crate::admission::Pick;
 use crate::body::Body;
-use crate::headers::{is_grpc, is_idempotent, strip_hop_by_hop};
+use crate::codec::Noted;
+use crate::headers::{expects_continue, is_grpc, is_idempotent, strip_hop_by_hop};
 use crate::instance::{InFlight, Instance};
+use crate::interim::Interim;
 use crate::table::{Policy, Route};
 use crate::upstream::h1::{Answer, Bounds, Connection, Failure, FailureKind, Head};
 use crate::upstream::h2::Multiplexed;
@@ -27,6 +29,7 @@ const FRESH_REUSE_AGE: Duration = Duration::from_secs(1);
 pub(super) struct Outgoing<'a> {
     pub(super) parts: &'a Parts,
     pub(super) body: Body,
+    pub(super) interim: &'a Interim,
 }
 
 /// The head of an answer, and where the rest of it comes from.
@@ -90,18 +93,23 @@ async fn send_h1(
     instance: &Instance,
     policy: &Policy,
 ) -> Result<Received, Fault> {
-    let Outgoing { parts, mut body } = outgoing;
+    let Outgoing {
+        parts,
+        mut body,
+        interim,
+    } = outgoing;
     let target = parts
         .uri
         .path_and_query()
         .map_or("/", http::uri::PathAndQuery::as_str);
-    let expects = parts.headers.get(header::EXPECT);
+    let expects_continue = !body.is_empty() && expects_continue(&parts.headers);
     let head = Head {
         method: &parts.method,
         target,
         headers: &parts.headers,
-        expects_continue: expects
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
+        expects_continue,
+        interim,
+        header_maps: &origin.header_maps,
     };
     let bounds = Bounds {
         response_timeout: policy.response_timeout,
@@ -120,8 +128,6 @@ async fn send_h1(
         let reused = connection.is_reused();
         match connection.send(head, body, bounds).await {
             Ok(answer) => return Ok(Received::H1(Box::new(answer))),
-            // The backend closed an idle connection while the request was under way: the same
-            // backend is asked again, until a connection is not an old one.
             // The backend closed an idle connection while the request was under way: the same
             // backend is asked again, until a connection is not an old one.
             Err(mut failure) if reused && idempotent && failure.is_closed_unanswered() => {
@@ -150,7 +156,7 @@ async fn send_h2(
     instance: &Instance,
     policy: &Policy,
 ) -> Result<Received, Fault> {
-    let Outgoing { parts, body } = outgoing;
+    let Outgoing { parts, body, .. } = outgoing;
     let opened = Multiplexed::get(
         instance,
         origin.worker,
@@ -200,16 +206,22 @@ impl Received {
                 let mut response = Response::new(Body::Empty);
                 *response.status_mut() = answer.head.status;
                 *response.headers_mut() = std::mem::take(&mut answer.head.headers);
+                let noted = answer.head.noted;
                 *response.body_mut() = answer.into_body(lease, worker);
-                respond(response, cookie)
+                respond(response, noted, cookie)
             }
-            Self::H2(response) => respond(response.map(|body| Body::Leased(body, lease)), cookie),
+            Self::H2(response) => {
+                let response = response.map(|body| Body::Leased(body, lease));
+                respond(response, Noted::ALL, cookie)
+            }
         }
     }
 }
 
-fn respond(mut response: Response<Body>, cookie: Option<HeaderValue>) -> Outcome {
-    strip_hop_by_hop(response.headers_mut());
+fn respond(mut response: Response<Body>, noted: Noted, cookie: Option<HeaderValue>) -> Outcome {
+    if noted.has_any_of_one_connection() {
+        strip_hop_by_hop(response.headers_mut());
+    }
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

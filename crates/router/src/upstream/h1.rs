@@ -20,7 +20,9 @@ use crate::body::{Body, BodyError};
 use crate::codec::{
     HeadError, HeadLimits, ResponseHead, parse_response, write_fields, write_request,
 };
+use crate::header_maps::HeaderMaps;
 use crate::instance::Instance;
+use crate::interim::Interim;
 use crate::receive::poll_read;
 use crate::transfer::{Framing, Outbox, SendError, write_framing};
 use crate::watchdog::Watchdog;
@@ -53,6 +55,9 @@ pub(crate) struct Head<'a> {
     pub(crate) headers: &'a HeaderMap,
     /// Whether the body waits for `100 Continue`.
     pub(crate) expects_continue: bool,
+    /// Where interim answers go.
+    pub(crate) interim: &'a Interim,
+    pub(crate) header_maps: &'a HeaderMaps,
 }
 
 /// The bounds of one exchange.
@@ -202,7 +207,7 @@ impl Connection {
             bounds,
         };
         exchange.connection.watchdog.clear();
-        match poll_fn(|cx| exchange.poll_answer(cx, head.method)).await {
+        match poll_fn(|cx| exchange.poll_answer(cx, head)).await {
             Ok(head) => Ok(Answer { head, exchange }),
             Err(kind) => Err(Box::new(Failure {
                 kind,
@@ -243,19 +248,21 @@ impl Exchange {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        method: &Method,
+        request: Head<'_>,
     ) -> Poll<Result<ResponseHead, FailureKind>> {
         self.poll_upload(cx)?;
         loop {
             let read = &mut self.connection.read;
             if !read.is_empty() {
-                let parsed = parse_response(read, HEAD_LIMITS, method);
+                let (method, maps) = (request.method, request.header_maps);
+                let parsed = parse_response(read, HEAD_LIMITS, method, maps);
                 match parsed.map_err(FailureKind::Malformed)? {
                     Some(head) if is_interim(head.status) => {
                         if head.status == StatusCode::CONTINUE {
                             self.start_upload();
                             self.poll_upload(cx)?;
                         }
+                        request.interim.tell(head);
                         continue;
                     }
                     Some(head) => return Poll::Ready(Ok(head)),

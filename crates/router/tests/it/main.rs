@@ -10,6 +10,7 @@ mod support;
 mod choice;
 mod forwarding;
 mod http2;
+mod interim;
 mod lifecycle;
 mod modes;
 mod names;
