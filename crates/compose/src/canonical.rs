@@ -244,16 +244,24 @@ fn device(node: &mut Node, strictness: Strictness) -> Result<(), Diagnostics> {
 
 fn ulimits(node: &mut Node, strictness: Strictness) -> Result<(), Diagnostics> {
     for (name, entry) in node.as_map().into_iter().flatten() {
-        match &entry.node.value {
-            Value::Int(_) | Value::Map(_) => {}
-            _ if strictness == Strictness::Lenient => {}
-            other => {
+        if strictness == Strictness::Lenient {
+            continue;
+        }
+        let values = match &entry.node.value {
+            Value::Map(map) => ["soft", "hard"]
+                .iter()
+                .filter_map(|key| Some(&map.get(*key)?.node))
+                .collect(),
+            _ => vec![&entry.node],
+        };
+        for value in values {
+            if !matches!(value.value, Value::Int(_)) {
                 let message = format!(
-                    "limit `{name}` has to be a number, but this is {}",
-                    other.kind()
+                    "limit `{name}` has to be a whole number, but this is {}",
+                    value.kind()
                 );
                 return Err(Diagnostic::error("wrong-type", message)
-                    .at(&entry.node.span)
+                    .at(&value.span)
                     .into());
             }
         }
@@ -270,7 +278,7 @@ fn build(node: &mut Node, strictness: Strictness) -> Result<(), Diagnostics> {
     change(map, "provenance", text);
     change(map, "sbom", text);
     at(map, "additional_contexts", |node| {
-        key_values(node, strictness)
+        contexts(node, strictness)
     })?;
     at(map, "ssh", ssh)?;
     at(map, "ulimits", |node| ulimits(node, strictness))
@@ -282,7 +290,16 @@ fn text(node: &mut Node) {
     }
 }
 
-fn key_values(node: &mut Node, strictness: Strictness) -> Result<(), Diagnostics> {
+fn contexts(node: &mut Node, strictness: Strictness) -> Result<(), Diagnostics> {
+    for (name, entry) in node.as_map().into_iter().flatten() {
+        if entry.node.as_text().is_none() {
+            let kind = entry.node.kind();
+            let message = format!("context `{name}` has to be a text, but this is {kind}");
+            return Err(Diagnostic::error("wrong-type", message)
+                .at(&entry.node.span)
+                .into());
+        }
+    }
     let Some(list) = node.as_list() else {
         return Ok(());
     };

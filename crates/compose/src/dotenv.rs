@@ -59,11 +59,11 @@ fn read_raw(
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (line, lookup(line.trim_end())),
         };
-        if name.is_empty() || name.trim_end().contains(char::is_whitespace) {
+        if name.is_empty() || name.contains(char::is_whitespace) {
             return Err(reader.refuse_line(line, "a name without spaces has to be before the `=`"));
         }
         if let Some(value) = value {
-            variables.insert(name.trim_end().to_owned(), value);
+            variables.insert(name.to_owned(), value);
         }
     }
     Ok(())

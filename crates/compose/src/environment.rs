@@ -7,6 +7,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::dotenv::{self, Format, Variables};
 use crate::files::{Files, read_source};
 use crate::model::{Project, Service};
+use crate::paths::absolute;
 use crate::spans::SpanTable;
 use crate::template::Lookup;
 
@@ -15,13 +16,19 @@ pub(crate) struct Resolver<'r> {
     pub(crate) files: &'r dyn Files,
     pub(crate) environment: &'r BTreeMap<String, String>,
     pub(crate) spans: &'r SpanTable,
+    /// What paths that stayed relative are relative to.
+    pub(crate) directory: &'r str,
+    /// Whether env files are read; label files always are.
+    pub(crate) env_files: bool,
 }
 
 impl Resolver<'_> {
     /// Takes the env files and label files of all services into their variables and labels.
     pub(crate) fn resolve(&self, project: &mut Project) -> Result<(), Diagnostics> {
         for (name, service) in &mut project.services {
-            self.variables(name, service)?;
+            if self.env_files {
+                self.variables(name, service)?;
+            }
             self.labels(name, service)?;
         }
         Ok(())
@@ -40,7 +47,8 @@ impl Resolver<'_> {
             .collect();
         for (at, file) in service.env_file.iter().enumerate() {
             let place = format!("services.{name}.env_file[{at}]");
-            let path = Path::new(&file.path);
+            let path = absolute(self.directory, &file.path);
+            let path = Path::new(&path);
             if !self.files.exists(path) {
                 if file.required {
                     return Err(self.missing(&place, &file.path));
@@ -75,7 +83,8 @@ impl Resolver<'_> {
         let mut all = Variables::new();
         for (at, file) in service.label_file.iter().enumerate() {
             let place = format!("services.{name}.label_file[{at}]");
-            let path = Path::new(file);
+            let path = absolute(self.directory, file);
+            let path = Path::new(&path);
             if !self.files.exists(path) {
                 return Err(self.missing(&place, file));
             }
@@ -86,7 +95,6 @@ impl Resolver<'_> {
         for (name, value) in all {
             service.labels.entry(name).or_insert(value);
         }
-        service.label_file.clear();
         Ok(())
     }
 

@@ -33,7 +33,7 @@ pub use self::diagnostic::{Diagnostic, Diagnostics, Severity, Style};
 pub use self::files::{Files, MemoryFiles, RealFiles};
 pub use self::load::{Loaded, Model, load, load_model};
 pub use self::model::{Project, Service};
-pub use self::options::{FILE_NAMES, LoadOptions, OVERRIDE_NAMES};
+pub use self::options::{FILE_NAMES, LoadOptions, OVERRIDE_NAMES, Step};
 pub use self::project_name::normal as normal_project_name;
 pub use self::source::{Position, Source, Span};
 pub use self::spans::SpanTable;

@@ -7,14 +7,14 @@ use crate::consistency::{self, Checked};
 use crate::diagnostic::{Diagnostic, Diagnostics, nearest};
 use crate::environment::Resolver;
 use crate::files::Files;
-use crate::loader::{Context, Loader};
+use crate::loader::{Context, Loader, Paths};
 use crate::model::{MountKind, Project, Service};
 use crate::normalise::normalise;
-use crate::options::{LoadOptions, Resolved, resolve};
+use crate::options::{LoadOptions, Resolved, Step, resolve};
 use crate::project_name::project_name;
 use crate::spans::SpanTable;
 use crate::typed;
-use crate::yaml::Node;
+use crate::yaml::{Node, Value};
 
 /// A project, and what is known of it beside what it says.
 #[derive(Debug, Clone)]
@@ -52,14 +52,16 @@ pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Diagnost
     let mut profiles = resolved.profiles.clone();
     profiles.extend(wanted_profiles(&project, &options.services)?);
     let disabled = disable(&mut project, &profiles);
-    consistency::check(&Checked {
-        project: &project,
-        disabled: &disabled,
-        spans: &spans,
-    })?;
-    for service in project.services.values_mut() {
-        if let (Some(scale), Some(deploy)) = (service.scale, &mut service.deploy) {
-            deploy.replicas = Some(scale);
+    if !options.skipped.contains(&Step::Consistency) {
+        consistency::check(&Checked {
+            project: &project,
+            disabled: &disabled,
+            spans: &spans,
+        })?;
+        for service in project.services.values_mut() {
+            if let (Some(scale), Some(deploy)) = (service.scale, &mut service.deploy) {
+                deploy.replicas = Some(scale);
+            }
         }
     }
     select(&mut project, &options.services);
@@ -67,6 +69,8 @@ pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Diagnost
         files,
         environment: &resolved.environment,
         spans: &spans,
+        directory: &resolved.directory,
+        env_files: !options.skipped.contains(&Step::EnvFiles),
     }
     .resolve(&mut project)?;
     if !options.keep_unused {
@@ -101,7 +105,12 @@ fn read(
     variables: Variables,
 ) -> Result<(Model, Resolved), Diagnostics> {
     let mut resolved = resolve(options, files)?;
-    let loader = Loader::new(files, variables == Variables::FilledIn);
+    let paths = if options.skipped.contains(&Step::Paths) {
+        Paths::Relative
+    } else {
+        Paths::Absolute
+    };
+    let loader = Loader::new(files, variables == Variables::FilledIn, paths);
     let name = project_name(options, &resolved, &loader)?;
     resolved
         .environment
@@ -111,6 +120,7 @@ fn read(
         environment: &resolved.environment,
         including: &[],
         scope: 0,
+        outer: None,
     };
     let model = loader.model(&resolved.files, context)?;
     let Some(mut root) = model.filter(|root| root.as_map().is_some_and(|map| !map.is_empty()))
@@ -127,9 +137,16 @@ fn read(
                 .into(),
         );
     }
-    match variables {
-        Variables::FilledIn => normalise(&mut root, &name, &resolved.environment)?,
-        Variables::AsWritten => normalise(&mut root, &name, &BTreeMap::new())?,
+    match (options.skipped.contains(&Step::Normalisation), variables) {
+        (false, Variables::FilledIn) => normalise(&mut root, &name, &resolved.environment)?,
+        (false, Variables::AsWritten) => normalise(&mut root, &name, &BTreeMap::new())?,
+        (true, Variables::FilledIn) => {
+            let entry = root.entry_here(Value::Text(name));
+            if let Some(map) = root.as_map_mut() {
+                map.insert("name".to_owned(), entry);
+            }
+        }
+        (true, Variables::AsWritten) => {}
     }
     let mut warnings = std::mem::take(&mut resolved.warnings);
     warnings.extend(loader.into_warnings());

@@ -16,6 +16,7 @@ use crate::interpolate::interpolate;
 use crate::locate::{Base, locate};
 use crate::merge::merge;
 use crate::normalise::resolve_listed;
+use crate::paths::relative;
 use crate::reset::Resets;
 use crate::schema;
 use crate::unicity::enforce;
@@ -33,11 +34,21 @@ pub(crate) type Environment = BTreeMap<String, String>;
 /// The files that were read for their services, by scope and path.
 type Extended = HashMap<(usize, String), (Node, Resets)>;
 
+/// What becomes of relative paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paths {
+    /// They become absolute.
+    Absolute,
+    /// They stay, but those of other files become relative to the outermost directory.
+    Relative,
+}
+
 /// Reads files for one load.
 pub(crate) struct Loader<'f> {
     files: &'f dyn Files,
     /// Whether variables are filled in.
     interpolated: bool,
+    paths: Paths,
     warnings: RefCell<Vec<Diagnostic>>,
     reads: Cell<usize>,
     bytes: Cell<usize>,
@@ -55,6 +66,8 @@ pub(crate) struct Context<'c> {
     pub(crate) including: &'c [String],
     /// Tells includes apart, because each has variables of its own.
     pub(crate) scope: usize,
+    /// The directory of the files that include this one.
+    pub(crate) outer: Option<&'c str>,
 }
 
 impl Context<'_> {
@@ -65,10 +78,11 @@ impl Context<'_> {
 
 impl<'f> Loader<'f> {
     /// Prepares a load.
-    pub(crate) fn new(files: &'f dyn Files, interpolated: bool) -> Self {
+    pub(crate) fn new(files: &'f dyn Files, interpolated: bool, paths: Paths) -> Self {
         Self {
             files,
             interpolated,
+            paths,
             warnings: RefCell::default(),
             reads: Cell::new(0),
             bytes: Cell::new(0),
@@ -96,21 +110,28 @@ impl<'f> Loader<'f> {
         };
         defaults::set(&mut model)?;
         defaults::check(&mut model)?;
-        self.locate(&mut model, context.directory, context.home())?;
+        self.locate(&mut model, context.directory, context.outer, context.home())?;
         if self.interpolated {
             resolve_listed(&mut model, context.environment);
         }
         Ok(Some(model))
     }
 
+    /// Places the paths of files in `directory`, which were read for those in `outer`.
     fn locate(
         &self,
         model: &mut Node,
         directory: &str,
+        outer: Option<&str>,
         home: Option<&str>,
     ) -> Result<(), Diagnostics> {
+        let relative = match (self.paths, outer) {
+            (Paths::Absolute, _) => None,
+            (Paths::Relative, Some(outer)) => Some(relative(outer, directory)),
+            (Paths::Relative, None) => return Ok(()),
+        };
         let base = Base {
-            directory,
+            directory: relative.as_deref().unwrap_or(directory),
             home,
             files: self.files,
         };

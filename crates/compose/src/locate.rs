@@ -83,6 +83,9 @@ impl Base<'_> {
 
     fn watched(&self, text: &str) -> String {
         let path = self.absolute(text);
+        if !path.starts_with('/') {
+            return path;
+        }
         let real = self.files.canonical(FilePath::new(&path));
         real.to_str().map_or(path, str::to_owned)
     }

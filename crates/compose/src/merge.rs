@@ -12,6 +12,8 @@ const RULES: &[(&str, Rule)] = &[
     ("networks.*.ipam.config", pools),
     ("networks.*.labels", sequences),
     ("volumes.*.labels", sequences),
+    ("secrets.*.labels", sequences),
+    ("configs.*.labels", sequences),
     ("services.*.annotations", sequences),
     ("services.*.build", build),
     ("services.*.build.args", sequences),
@@ -35,12 +37,9 @@ const RULES: &[(&str, Rule)] = &[
     ("services.*.logging", logging),
     ("services.*.models", names),
     ("services.*.networks", names),
-    ("services.*.post_start", hooks),
-    ("services.*.pre_start", hooks),
-    ("services.*.pre_stop", hooks),
     ("services.*.sysctls", sequences),
     ("services.*.tmpfs", sequences),
-    ("services.*.ulimits.*", replace),
+    ("services.*.ulimits.*", limit),
 ];
 
 /// Puts a whole file over what the files before it say.
@@ -70,7 +69,7 @@ pub(crate) fn merge_at(base: Node, over: Node, path: &mut Path) -> Result<Node, 
         ) => Ok(Node::new(Value::Map(maps(map, other, path)?), span)),
         (
             Node {
-                value: Value::List(mut list),
+                value: Value::List(list),
                 span,
                 ..
             },
@@ -78,10 +77,7 @@ pub(crate) fn merge_at(base: Node, over: Node, path: &mut Path) -> Result<Node, 
                 value: Value::List(other),
                 ..
             },
-        ) => {
-            list.extend(other);
-            Ok(Node::new(Value::List(list), span))
-        }
+        ) => Ok(Node::new(Value::List(lists(list, other)), span)),
         (base, over) => match base.value {
             Value::Map(_) | Value::List(_) => Err(cannot(&base, &over, path)),
             _ => Ok(over),
@@ -141,25 +137,23 @@ fn hosts(base: Node, over: Node, _path: &mut Path) -> Result<Node, Diagnostics> 
     Ok(Node::new(Value::List(list), span))
 }
 
-/// A hook that is there already is not added again.
-fn hooks(base: Node, over: Node, path: &mut Path) -> Result<Node, Diagnostics> {
+/// An item that is there already is not added again.
+fn lists(mut base: Vec<Node>, over: Vec<Node>) -> Vec<Node> {
+    let known: Vec<serde_json::Value> = base.iter().map(Node::to_json).collect();
+    base.extend(
+        over.into_iter()
+            .filter(|item| !known.contains(&item.to_json())),
+    );
+    base
+}
+
+/// A limit that is two is merged with two others, and is replaced otherwise.
+fn limit(base: Node, over: Node, path: &mut Path) -> Result<Node, Diagnostics> {
     match (base.value, over.value) {
-        (Value::List(mut list), Value::List(added)) => {
-            let known: Vec<serde_json::Value> = list.iter().map(Node::to_json).collect();
-            list.extend(
-                added
-                    .into_iter()
-                    .filter(|hook| !known.contains(&hook.to_json())),
-            );
-            Ok(Node::new(Value::List(list), over.span))
+        (Value::Map(base), Value::Map(map)) => {
+            Ok(Node::new(Value::Map(maps(base, map, path)?), over.span))
         }
-        (value, Value::Null) => Ok(Node::new(value, base.span)),
-        (Value::Null, value) => Ok(Node::new(value, over.span)),
-        (one, other) => Err(cannot(
-            &Node::new(one, base.span),
-            &Node::new(other, over.span),
-            path,
-        )),
+        (_, value) => Ok(Node::new(value, over.span)),
     }
 }
 
@@ -189,29 +183,36 @@ fn pairs(key: &str, entry: Entry) -> Vec<Node> {
 }
 
 fn pair(key: &str, node: &Node) -> Node {
-    let value = node.value.scalar_text().unwrap_or_default();
+    let value = node.scalar_text().unwrap_or_default();
     node.text_here(format!("{key}={value}"))
 }
 
-/// Turns a list of names into a map, each with what `value` gives.
-fn mapping(node: Node, value: impl Fn(&Node) -> Value) -> Map {
-    match node.value {
-        Value::Map(map) => map,
-        Value::List(list) => list
-            .iter()
-            .filter_map(|name| Some((name.as_text()?.to_owned(), name.entry_here(value(name)))))
-            .collect(),
-        _ => Map::new(),
-    }
+/// Turns names into a map, each with what `value` gives.
+fn mapping(node: Node, path: &Path, value: impl Fn(&Node) -> Value) -> Result<Map, Diagnostics> {
+    let names = match node.value {
+        Value::Map(map) => return Ok(map),
+        Value::List(list) => list,
+        Value::Text(_) => vec![node],
+        Value::Null => Vec::new(),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+            let message = format!(
+                "`{path}` has to be a list or a map, but this is {}",
+                node.kind()
+            );
+            return Err(Diagnostic::error("wrong-type", message)
+                .at(&node.span)
+                .into());
+        }
+    };
+    let entry = |name: &Node| Some((name.as_text()?.to_owned(), name.entry_here(value(name))));
+    Ok(names.iter().filter_map(entry).collect())
 }
 
 fn names(base: Node, over: Node, path: &mut Path) -> Result<Node, Diagnostics> {
     let span = over.span.clone();
-    let merged = maps(
-        mapping(base, |_| Value::Null),
-        mapping(over, |_| Value::Null),
-        path,
-    )?;
+    let base = mapping(base, path, |_| Value::Null)?;
+    let over = mapping(over, path, |_| Value::Null)?;
+    let merged = maps(base, over, path)?;
     Ok(Node::new(Value::Map(merged), span))
 }
 
@@ -231,11 +232,9 @@ pub(crate) fn plain_dependency(name: &Node) -> Value {
 
 fn dependencies(base: Node, over: Node, path: &mut Path) -> Result<Node, Diagnostics> {
     let span = over.span.clone();
-    let merged = maps(
-        mapping(base, plain_dependency),
-        mapping(over, plain_dependency),
-        path,
-    )?;
+    let base = mapping(base, path, plain_dependency)?;
+    let over = mapping(over, path, plain_dependency)?;
+    let merged = maps(base, over, path)?;
     Ok(Node::new(Value::Map(merged), span))
 }
 
@@ -291,6 +290,9 @@ fn pools(base: Node, over: Node, path: &mut Path) -> Result<Node, Diagnostics> {
                 None => merged.push(both),
             }
         }
+    }
+    if over_pools.is_empty() && !base_pools.is_empty() {
+        return Ok(Node::new(Value::Null, over.span));
     }
     Ok(Node::new(Value::List(merged), over.span))
 }

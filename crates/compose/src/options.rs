@@ -1,6 +1,6 @@
 //! Which files make up a project, with which variables, profiles and name. Not what is in the files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -30,6 +30,22 @@ pub struct LoadOptions {
     pub services: Vec<String>,
     /// Whether networks, volumes, secrets, configs and models that no enabled service uses are kept.
     pub keep_unused: bool,
+    /// The steps that are left out.
+    pub skipped: BTreeSet<Step>,
+}
+
+/// A step of a load that can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Relative paths become absolute. Without it those of files that are extended or included
+    /// become relative to the project directory, the others stay.
+    Paths,
+    /// What is implied is written out: the default network, names, dependencies, build contexts.
+    Normalisation,
+    /// What is referred to has to be there, and what excludes one another not to be.
+    Consistency,
+    /// The env files of services are read into their variables.
+    EnvFiles,
 }
 
 impl Default for LoadOptions {
@@ -44,6 +60,7 @@ impl Default for LoadOptions {
             project_name: None,
             services: Vec::new(),
             keep_unused: false,
+            skipped: BTreeSet::new(),
         }
     }
 }
@@ -262,11 +279,11 @@ impl Resolver<'_> {
         if !self.options.profiles.is_empty() {
             return self.options.profiles.clone();
         }
+        // The empty name is there too when there are none: it enables what has it as its profile.
         self.variable("COMPOSE_PROFILES")
             .unwrap_or_default()
             .split(',')
             .map(|profile| profile.trim().to_owned())
-            .filter(|profile| !profile.is_empty())
             .collect()
     }
 }

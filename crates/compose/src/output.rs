@@ -16,9 +16,27 @@ pub fn to_json(project: &Project) -> Value {
             if !key.starts_with("x-") {
                 drop_extensions(key, value);
             }
+            if key == "services" || key == "jobs" {
+                let services = value.as_object_mut().into_iter().flatten();
+                services.for_each(|(_, service)| drop_zero_limits(service));
+            }
         }
     }
     escaped(json)
+}
+
+/// Leaves out limits of zero, as the reference implementation does.
+fn drop_zero_limits(service: &mut Value) {
+    for place in ["/ulimits", "/build/ulimits"] {
+        let limits = service.pointer_mut(place).and_then(Value::as_object_mut);
+        for (_, limit) in limits.into_iter().flatten() {
+            match limit {
+                Value::Object(map) => map.retain(|_, limit| *limit != 0),
+                single if *single == 0 => *single = Value::Object(Map::new()),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Turns a model, whose variables are not filled in, into JSON.

@@ -36,6 +36,20 @@ pub(crate) fn absolute(base: &str, path: &str) -> String {
     }
 }
 
+/// Writes an absolute path relative to the directory `base`.
+pub(crate) fn relative(base: &str, path: &str) -> String {
+    let (base, path) = (clean(base), clean(path));
+    let parts = |text: &str| -> Vec<String> {
+        let named = text.split('/').filter(|part| !part.is_empty());
+        named.map(str::to_owned).collect()
+    };
+    let (base, path) = (parts(&base), parts(&path));
+    let same = base.iter().zip(&path).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n("..", base.len() - same);
+    let down = path.iter().skip(same).map(String::as_str);
+    clean(&up.chain(down).collect::<Vec<_>>().join("/"))
+}
+
 /// Returns the directory that a path lies in.
 pub(crate) fn parent(path: &str) -> String {
     match clean(path).rsplit_once('/') {
@@ -98,6 +112,14 @@ mod tests {
             ("/a", "/")
         );
         assert_eq!(parent("a"), ".");
+        for (base, path, expected) in [
+            ("/w", "/w/d", "d"),
+            ("/w/a", "/w/b/c", "../b/c"),
+            ("/w", "/w", "."),
+            ("/", "/a", "a"),
+        ] {
+            assert_eq!(relative(base, path), expected);
+        }
         assert_eq!(name("/a/b/"), "b");
         assert_eq!(expand_home("~/x", Some("/home/u")), "/home/u/x");
         assert_eq!(expand_home("~/x", None), "~/x");

@@ -6,7 +6,7 @@ mod container;
 mod resource;
 mod service;
 
-use crate::diagnostic::{Diagnostic, Diagnostics, nearest};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity, nearest};
 use crate::source::Span;
 use crate::yaml::{Map, Node, Value};
 
@@ -27,8 +27,12 @@ enum Form {
     List(&'static Self),
     /// A list in which nothing is twice.
     Set(&'static Self),
-    /// A map with any keys.
+    /// A map with any keys but the empty one.
     Map(&'static Self),
+    /// A map with any keys.
+    AnyMap(&'static Self),
+    /// A map with any keys; what is under those that are not lower case letters may be anything.
+    Lowercase(&'static Self),
     /// A map whose keys are names: letters, digits, `.`, `_` and `-`.
     Named(&'static Self),
     /// A map with known keys.
@@ -56,8 +60,19 @@ struct Object {
     keys: &'static [&'static [(&'static str, Form)]],
     /// The keys that have to be there.
     required: &'static [&'static str],
-    /// Whether keys that start with `x-` may be there.
-    extensions: bool,
+    /// The keys that may be there too.
+    others: Others,
+}
+
+/// The keys that are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// None may be there.
+    Refused,
+    /// Those that start with `x-` may.
+    Extensions,
+    /// Any may.
+    Any,
 }
 
 impl Object {
@@ -66,7 +81,7 @@ impl Object {
             what,
             keys,
             required: &[],
-            extensions: true,
+            others: Others::Extensions,
         }
     }
 
@@ -76,7 +91,12 @@ impl Object {
     }
 
     const fn closed(mut self) -> Self {
-        self.extensions = false;
+        self.others = Others::Refused;
+        self
+    }
+
+    const fn lax(mut self) -> Self {
+        self.others = Others::Any;
         self
     }
 
@@ -107,7 +127,7 @@ const LIST_OR_MAP: Form = Form::Either(&[
     TEXTS,
 ]);
 const COMMAND: Form = Form::Either(&[Form::Scalar(&[Type::Null, Type::Text]), Form::List(&TEXT)]);
-const OPTIONS: Form = Form::Map(&Form::Scalar(&[Type::Text, Type::Number]));
+const OPTIONS: Form = Form::AnyMap(&Form::Scalar(&[Type::Text, Type::Number]));
 
 /// Checks a whole Compose file.
 pub(crate) fn check(root: &Node) -> Result<(), Diagnostics> {
@@ -116,11 +136,34 @@ pub(crate) fn check(root: &Node) -> Result<(), Diagnostics> {
     Diagnostics::check(checker.found)
 }
 
-/// Checks the includes of a file, which are gone before the file as a whole is checked.
-pub(crate) fn check_includes(includes: &Node) -> Result<(), Diagnostics> {
+/// Checks the includes of a file, which are gone before the file as a whole is checked. What the
+/// reference implementation passes over in silence is returned as warnings.
+pub(crate) fn check_includes(includes: &Node) -> Result<Vec<Diagnostic>, Diagnostics> {
     let mut checker = Checker::default();
+    let mut ignored = Checker::default();
     checker.check(includes, &resource::INCLUDES, "include");
-    Diagnostics::check(checker.found)
+    for include in includes.as_list().unwrap_or_default() {
+        if let Some(map) = include.as_map() {
+            for (key, entry) in map {
+                if resource::INCLUDE.form(key).is_none() {
+                    ignored.unknown_key(key, &resource::INCLUDE, &entry.key);
+                }
+            }
+        }
+        let paths = include.get("path");
+        if include.as_text().is_none() && paths.is_none_or(Node::is_null) {
+            let message = "an include without `path` includes nothing";
+            ignored
+                .found
+                .push(Diagnostic::error("missing-key", message).at(&include.span));
+        }
+    }
+    Diagnostics::check(checker.found)?;
+    let warning = |wrong: Diagnostic| Diagnostic {
+        severity: Severity::Warning,
+        ..wrong
+    };
+    Ok(ignored.found.into_iter().map(warning).collect())
 }
 
 #[derive(Default)]
@@ -130,6 +173,10 @@ struct Checker {
 
 impl Checker {
     fn check(&mut self, node: &Node, form: &Form, what: &str) {
+        if node.is_timestamp() && !matches!(form, Form::Any) {
+            self.wrong_type(node, form, what);
+            return;
+        }
         match (form, &node.value) {
             (Form::Any, _) | (Form::Between(..), Value::Text(_)) => {}
             (Form::Scalar(types), value) if types.iter().any(|one| is(*one, value)) => {}
@@ -146,10 +193,13 @@ impl Checker {
             }
             (Form::Between(least, most), Value::Int(number)) => {
                 if !(least..=most).contains(&number) {
-                    let message =
-                        format!("`{what}` has to be between {least} and {most}, not {number}");
-                    self.found
-                        .push(Diagnostic::error("out-of-range", message).at(&node.span));
+                    self.out_of_range(node, (*least, *most), what);
+                }
+            }
+            (Form::Between(least, most), Value::Float(number)) if number.fract() == 0.0 => {
+                let whole = format!("{number:.0}").parse();
+                if !whole.is_ok_and(|whole: i64| (*least..=*most).contains(&whole)) {
+                    self.out_of_range(node, (*least, *most), what);
                 }
             }
             (Form::List(form), Value::List(items)) => self.items(items, form, what),
@@ -157,12 +207,22 @@ impl Checker {
                 self.items(items, form, what);
                 self.unique(items, what);
             }
-            (Form::Map(form), Value::Map(map)) => {
+            (Form::Map(below) | Form::AnyMap(below), Value::Map(map)) => {
                 for (key, entry) in map {
-                    if key.is_empty() {
+                    if key.is_empty() && matches!(form, Form::Map(_)) {
                         self.empty_key(&entry.key, what);
                     }
-                    self.check(&entry.node, form, key);
+                    // A date is written out like a number is.
+                    if !entry.node.is_timestamp() {
+                        self.check(&entry.node, below, key);
+                    }
+                }
+            }
+            (Form::Lowercase(form), Value::Map(map)) => {
+                for (key, entry) in map {
+                    if !key.is_empty() && key.bytes().all(|c| c.is_ascii_lowercase()) {
+                        self.check(&entry.node, form, key);
+                    }
                 }
             }
             (Form::Named(form), Value::Map(map)) => self.named(map, form, what),
@@ -185,6 +245,13 @@ impl Checker {
             Some(near) => wrong.help(format!("did you mean `{near}`?")),
             None => wrong.help(format!("write one of: {}", texts.join(", "))),
         });
+    }
+
+    fn out_of_range(&mut self, node: &Node, (least, most): (i64, i64), what: &str) {
+        let given = node.value.scalar_text().unwrap_or_default();
+        let message = format!("`{what}` has to be between {least} and {most}, not {given}");
+        self.found
+            .push(Diagnostic::error("out-of-range", message).at(&node.span));
     }
 
     fn items(&mut self, items: &[Node], form: &Form, what: &str) {
@@ -232,7 +299,8 @@ impl Checker {
         for (key, entry) in map {
             match object.form(key) {
                 Some(form) => self.check(&entry.node, form, key),
-                None if object.extensions && key.starts_with("x-") => {}
+                None if object.others == Others::Any => {}
+                None if object.others == Others::Extensions && key.starts_with("x-") => {}
                 None => self.unknown_key(key, object, &entry.key),
             }
         }
@@ -273,7 +341,7 @@ impl Checker {
             } else {
                 format!("`{what}`")
             },
-            node.value.kind()
+            node.kind()
         );
         let wrong = Diagnostic::error("wrong-type", message).at(&node.span);
         let scalar = node.value.scalar_text();
@@ -313,7 +381,9 @@ fn describe(form: &Form, words: &mut Vec<&'static str>) {
         Form::Choice(_) | Form::Pattern(..) => "a text",
         Form::Between(..) => "a whole number",
         Form::List(_) | Form::Set(_) => "a list",
-        Form::Map(_) | Form::Named(_) | Form::Object(_) => "a map",
+        Form::Map(_) | Form::AnyMap(_) | Form::Lowercase(_) | Form::Named(_) | Form::Object(_) => {
+            "a map"
+        }
     };
     if !words.contains(&word) {
         words.push(word);
@@ -328,7 +398,9 @@ fn fits(form: &Form, value: &Value) -> bool {
         Form::Choice(_) | Form::Pattern(..) => is(Type::Text, value),
         Form::Between(..) => is(Type::Text, value) || is(Type::Int, value),
         Form::List(_) | Form::Set(_) => matches!(value, Value::List(_)),
-        Form::Map(_) | Form::Named(_) | Form::Object(_) => matches!(value, Value::Map(_)),
+        Form::Map(_) | Form::AnyMap(_) | Form::Lowercase(_) | Form::Named(_) | Form::Object(_) => {
+            matches!(value, Value::Map(_))
+        }
         Form::Either(forms) => forms.iter().any(|form| fits(form, value)),
     }
 }

@@ -13,6 +13,9 @@ type Key = fn(&Node) -> Result<String, Diagnostics>;
 const KEYS: &[(&str, Key)] = &[
     ("networks.*.labels", name),
     ("networks.*.ipam.options", name),
+    ("volumes.*.labels", name),
+    ("secrets.*.labels", name),
+    ("configs.*.labels", name),
     ("services.*.annotations", name),
     ("services.*.build.args", name),
     ("services.*.build.additional_contexts", name),
@@ -64,7 +67,7 @@ pub(crate) fn enforce(root: &mut Node) -> Result<(), Diagnostics> {
 }
 
 fn refuse(node: &Node, expected: &str) -> Diagnostics {
-    let message = format!("expected {expected}, but this is {}", node.value.kind());
+    let message = format!("expected {expected}, but this is {}", node.kind());
     Diagnostic::error("wrong-type", message)
         .at(&node.span)
         .into()
@@ -77,7 +80,10 @@ fn missing(node: &Node, message: &str) -> Diagnostics {
 }
 
 fn name(node: &Node) -> Result<String, Diagnostics> {
-    let text = node.as_text().ok_or_else(|| refuse(node, "a text"))?;
+    let text = node
+        .as_text()
+        .filter(|_| !node.is_timestamp())
+        .ok_or_else(|| refuse(node, "a text"))?;
     Ok(text
         .split_once('=')
         .map_or(text, |(name, _)| name)
@@ -85,9 +91,11 @@ fn name(node: &Node) -> Result<String, Diagnostics> {
 }
 
 fn scalar(node: &Node) -> Result<String, Diagnostics> {
-    node.value
-        .scalar_text()
-        .ok_or_else(|| refuse(node, "a text or a number"))
+    match &node.value {
+        Value::Int(number) => Ok(number.to_string()),
+        Value::Text(text) => Ok(text.clone()),
+        _ => Err(refuse(node, "a text or a whole number")),
+    }
 }
 
 /// Returns the text that a map has under `key`.
@@ -153,14 +161,19 @@ fn port(node: &Node) -> Result<String, Diagnostics> {
             let target =
                 text(node, "target").ok_or_else(|| missing(node, "a port needs `target`"))?;
             let or = |key, default: &str| text(node, key).unwrap_or_else(|| default.to_owned());
+            // To the reference implementation a port in quotes is not the one without.
+            let kind = node.get("published").map_or("", |port| port.value.kind());
             Ok(format!(
-                "{}:{}:{target}/{}",
+                "{}:{} {kind}:{target}/{}",
                 or("host_ip", "0.0.0.0"),
                 or("published", ""),
                 or("protocol", "tcp")
             ))
         }
-        _ => scalar(node),
+        _ => node
+            .value
+            .scalar_text()
+            .ok_or_else(|| refuse(node, "a text, a number or a map")),
     }
 }
 

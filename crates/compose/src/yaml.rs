@@ -10,6 +10,7 @@ mod number;
 mod parse;
 mod reader;
 mod scalar;
+pub(crate) mod timestamp;
 
 use indexmap::IndexMap;
 
@@ -138,6 +139,28 @@ impl Node {
     /// Returns what a map has under `key`.
     pub fn get(&self, key: &str) -> Option<&Self> {
         self.as_map()?.get(key).map(|entry| &entry.node)
+    }
+
+    /// Says whether it is a date or time; its value is a text all the same.
+    pub(crate) fn is_timestamp(&self) -> bool {
+        self.tag.as_deref() == Some(timestamp::TAG)
+    }
+
+    /// Names its type, for messages.
+    pub fn kind(&self) -> &'static str {
+        if self.is_timestamp() {
+            "a date"
+        } else {
+            self.value.kind()
+        }
+    }
+
+    /// Writes what is not a list or map as it stands in a variable; nothing is the empty text.
+    pub(crate) fn scalar_text(&self) -> Option<String> {
+        match &self.value {
+            Value::Text(text) if self.is_timestamp() => Some(timestamp::in_words(text)),
+            value => value.scalar_text(),
+        }
     }
 
     /// Says whether it is nothing.

@@ -87,6 +87,9 @@ fn parse(text: &str) -> Result<Vec<Published>, String> {
         return Err("the port inside is missing".to_owned());
     }
     let (first, last) = range(container)?;
+    if first == 0 {
+        return Err("no port 0 can be inside".to_owned());
+    }
     let published = if host.is_empty() {
         None
     } else {
@@ -133,7 +136,7 @@ fn checked_address(address: &str) -> Result<String, String> {
         .and_then(|address| address.strip_suffix(']'));
     let valid = match bare {
         Some(bare) => bare.parse::<IpAddr>().is_ok() || bare.is_empty(),
-        None => address.is_empty() || (!address.contains(':') && address.parse::<IpAddr>().is_ok()),
+        None => address.is_empty() || address.parse::<IpAddr>().is_ok(),
     };
     if valid {
         Ok(bare.unwrap_or(address).to_owned())
@@ -188,6 +191,7 @@ mod tests {
             ("127.0.0.1:8080:80", vec!["127.0.0.1|8080|80|tcp"]),
             ("127.0.0.1::80", vec!["127.0.0.1||80|tcp"]),
             ("[::1]:8080:80", vec!["::1|8080|80|tcp"]),
+            ("::1:8080:80", vec!["::1|8080|80|tcp"]),
             ("8-9", vec!["||8|tcp", "||9|tcp"]),
             ("9-10:9-10", vec!["|10|10|tcp", "|9|9|tcp"]),
             ("8000-8010:80", vec!["|8000-8010|80|tcp"]),
@@ -213,6 +217,8 @@ mod tests {
             "-80",
             "+80",
             "80:80:80:80",
+            "80:0",
+            "0",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -36,9 +36,6 @@ impl Loader<'_> {
             return Ok(());
         };
         let Some(services) = services.node.as_map_mut() else {
-            if services.node.is_null() {
-                return Ok(());
-            }
             return Err(
                 Diagnostic::error("wrong-type", "`services` has to be a map")
                     .at(&services.node.span)
@@ -177,7 +174,12 @@ impl Loader<'_> {
                 .in_file(file)
                 .into());
         };
-        self.locate(&mut model, &parent(file), context.home())?;
+        self.locate(
+            &mut model,
+            &parent(file),
+            Some(context.directory),
+            context.home(),
+        )?;
         Ok((model, resets))
     }
 }

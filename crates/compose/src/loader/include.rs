@@ -43,7 +43,9 @@ impl Loader<'_> {
         if includes.is_null() {
             return Ok(());
         }
-        schema::check_includes(&includes)?;
+        self.warnings
+            .borrow_mut()
+            .extend(schema::check_includes(&includes)?);
         let mut including = context.including.to_vec();
         including.push(file.to_owned());
         if including.len() > DEPTH {
@@ -71,9 +73,7 @@ impl Loader<'_> {
             None => texts(include.get("path")),
         };
         let Some(&(first, place)) = paths.first() else {
-            return Err(Diagnostic::error("missing-key", "an include needs `path`")
-                .at(&include.span)
-                .into());
+            return Ok(None);
         };
         let mut files = Vec::with_capacity(paths.len());
         for (path, place) in &paths {
@@ -94,11 +94,18 @@ impl Loader<'_> {
         for (file, (_, place)) in files.iter().zip(&paths) {
             self.require(file, place)?;
         }
-        let directory = match include.get("project_directory").and_then(Node::as_text) {
+        let named = include.get("project_directory").and_then(Node::as_text);
+        let mut directory = match named {
             None | Some("") => parent(&main),
             Some(directory) => absolute(context.directory, directory),
         };
         let environment = self.include_environment(include, &directory, context)?;
+        // As in the reference implementation, what is not a directory stands for the one it lies in.
+        if named.is_some_and(|named| !named.is_empty() && !named.starts_with('/'))
+            && !self.files.is_dir(FilePath::new(&directory))
+        {
+            directory = parent(&directory);
+        }
         self.model(
             &files,
             Context {
@@ -107,6 +114,7 @@ impl Loader<'_> {
                 including,
                 // Every include reads a file first, so this number is not one of another include.
                 scope: self.reads.get() + 1,
+                outer: Some(context.directory),
             },
         )
     }

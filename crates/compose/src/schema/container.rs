@@ -20,8 +20,7 @@ static FILE_MOUNT: Object = Object::new(
     ]],
 );
 
-pub(super) const ULIMITS: Form =
-    Form::Either(&[Form::Map(&Form::Either(&[INT, Form::Object(&ULIMIT)]))]);
+pub(super) const ULIMITS: Form = Form::Lowercase(&Form::Either(&[INT, Form::Object(&ULIMIT)]));
 
 static ULIMIT: Object =
     Object::new("a limit", &[&[("hard", INT), ("soft", INT)]]).required(&["soft", "hard"]);
@@ -85,7 +84,7 @@ static LOGGING: Object = Object::new(
         ("driver", TEXT),
         (
             "options",
-            Form::Map(&Form::Scalar(&[Type::Text, Type::Number, Type::Null])),
+            Form::AnyMap(&Form::Scalar(&[Type::Text, Type::Number, Type::Null])),
         ),
     ]],
 );
@@ -258,7 +257,7 @@ pub(super) const KEYS: &[(&str, Form)] = &[
     ),
     ("oom_kill_disable", BOOL),
     ("oom_score_adj", Form::Between(-1000, 1000)),
-    ("pid", Form::Scalar(&[Type::Text, Type::Null])),
+    ("pid", TEXT),
     ("pids_limit", NUMBER),
     ("platform", TEXT),
     ("privileged", BOOL),
@@ -278,7 +277,7 @@ pub(super) const KEYS: &[(&str, Form)] = &[
     ("sysctls", LIST_OR_MAP),
     ("stop_grace_period", TEXT),
     ("stop_signal", TEXT),
-    ("storage_opt", Form::Map(&Form::Any)),
+    ("storage_opt", Form::AnyMap(&Form::Any)),
     ("tmpfs", TEXT_OR_LIST),
     ("ulimits", ULIMITS),
     ("use_api_socket", Form::Scalar(&[Type::Bool])),

@@ -1,7 +1,7 @@
 //! The keys of a file, and of what services share.
 
 use super::service::{JOB, SERVICE};
-use super::{BOOL, Form, LIST_OR_MAP, OPTIONS, Object, TEXT, TEXT_OR_LIST, Type};
+use super::{BOOL, Form, LIST_OR_MAP, OPTIONS, Object, TEXT, TEXTS, Type};
 
 pub(super) static FILE: Object = Object::new(
     "a Compose file",
@@ -27,22 +27,28 @@ pub(super) static FILE: Object = Object::new(
 
 const NULL: Form = Form::Scalar(&[Type::Null]);
 
-pub(super) const INCLUDES: Form = Form::List(&Form::Either(&[TEXT, Form::Object(&INCLUDE)]));
+pub(super) const INCLUDES: Form = Form::List(&Form::Either(&[TEXT, Form::Object(&INCLUDE), NULL]));
 
-static INCLUDE: Object = Object::new(
+const PATHS: Form = Form::Either(&[TEXT, TEXTS, NULL]);
+
+pub(super) static INCLUDE: Object = Object::new(
     "an include",
     &[&[
-        ("path", TEXT_OR_LIST),
-        ("env_file", TEXT_OR_LIST),
-        ("project_directory", TEXT),
+        ("path", PATHS),
+        ("env_file", PATHS),
+        (
+            "project_directory",
+            Form::Scalar(&[Type::Text, Type::Int, Type::Null]),
+        ),
     ]],
 )
-.closed();
+.lax();
 
 const EXTERNAL: Form = Form::Either(&[BOOL, Form::Object(&EXTERNAL_NAME)]);
 static EXTERNAL_NAME: Object = Object::new("`external`", &[&[("name", TEXT)]]);
 
-const OPEN_EXTERNAL: Form = Form::Either(&[BOOL, Form::Map(&Form::Any)]);
+const OPEN_EXTERNAL: Form = Form::Either(&[BOOL, Form::Object(&OPEN_EXTERNAL_NAME)]);
+static OPEN_EXTERNAL_NAME: Object = Object::new("`external`", &[&[("name", TEXT)]]).lax();
 
 static NETWORK: Object = Object::new(
     "a network",

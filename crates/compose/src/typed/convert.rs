@@ -17,7 +17,7 @@ fn refuse(node: &Node, code: &'static str, message: impl Display) -> Diagnostics
 }
 
 fn scalar(node: &Node) -> Result<String, Diagnostics> {
-    node.value.scalar_text().ok_or_else(|| {
+    node.scalar_text().ok_or_else(|| {
         let message = format!("expected a text, but this is {}", node.value.kind());
         refuse(node, "wrong-type", message)
     })
@@ -143,8 +143,15 @@ pub(super) fn mode(node: &Node) -> Converted {
     }
 }
 
-/// The number of devices; `all` is -1.
+/// The number of devices; `all` is -1. A float is refused even when it is a whole number.
 pub(super) fn devices(node: &Node) -> Converted {
+    if let Value::Float(_) = node.value {
+        return Err(refuse(
+            node,
+            "wrong-type",
+            "expected a whole number or `all`",
+        ));
+    }
     match node.as_text() {
         Some(text) if text.eq_ignore_ascii_case("all") => Ok(Some(Value::Int(-1))),
         _ => int(node),
@@ -215,6 +222,16 @@ pub(super) fn text_map(node: &Node) -> Converted {
     Ok(map_of(texts.collect()))
 }
 
+/// A map of texts and whole numbers.
+pub(super) fn plain_map(node: &Node) -> Converted {
+    for (_, entry) in node.as_map().into_iter().flatten() {
+        if let Value::Float(_) | Value::Bool(_) = entry.node.value {
+            return Err(refuse(&entry.node, "wrong-type", "expected a text"));
+        }
+    }
+    text_map(node)
+}
+
 /// Variables; nothing is a variable without a value.
 pub(super) fn variables(node: &Node) -> Converted {
     let entries = entries(node)?;
@@ -241,6 +258,29 @@ pub(super) fn repeated(node: &Node) -> Converted {
         options.push((key.clone(), list, &entry.node));
     }
     Ok(map_of(options))
+}
+
+/// A list of texts and whole numbers.
+pub(super) fn groups(node: &Node) -> Converted {
+    for item in node.as_list().unwrap_or_default() {
+        if let Value::Float(_) = item.value {
+            return Err(refuse(
+                item,
+                "wrong-type",
+                "expected a name or a whole number",
+            ));
+        }
+    }
+    texts(node)
+}
+
+/// A whole number above zero that is not in quotes.
+pub(super) fn weight(node: &Node) -> Converted {
+    if node.as_text().is_some() {
+        let message = "expected a whole number without quotes";
+        return Err(refuse(node, "wrong-type", message));
+    }
+    positive(node)
 }
 
 /// A command: a text is split into words; nothing leaves that of the image.
@@ -343,10 +383,13 @@ pub(super) fn ulimit(node: &Node) -> Converted {
     };
     let mut limits = Vec::new();
     for key in ["soft", "hard"] {
-        if let Some(entry) = map.get(key) {
-            let value = count(&entry.node)?.unwrap_or(Value::Int(0));
-            limits.push((key.to_owned(), value, &entry.node));
-        }
+        let place = map.get(key).map_or(node, |entry| &entry.node);
+        let value = if map.contains_key(key) {
+            count(place)?
+        } else {
+            None
+        };
+        limits.push((key.to_owned(), value.unwrap_or(Value::Int(0)), place));
     }
     Ok(map_of(limits))
 }

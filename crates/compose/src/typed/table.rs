@@ -1,22 +1,29 @@
 //! Which conversion each key has.
 
 use super::convert::{
-    choice, command, count, decimal, delay, devices, duration, flag, hosts, int, mode, natural,
-    positive, repeated, size, ssh, test, text, text_map, texts, ulimit, variables,
+    choice, command, count, decimal, delay, devices, duration, flag, groups, hosts, int, mode,
+    natural, plain_map, positive, repeated, size, ssh, test, text, text_map, texts, ulimit,
+    variables, weight,
 };
 use super::{Table, listed, named, shape};
 use crate::diagnostic::Diagnostics;
-use crate::yaml::{Node, Value};
+use crate::yaml::{Map, Node, Value};
 
 type Converted = Result<Option<Value>, Diagnostics>;
 
 pub(super) const PROJECT: Table = &[
     ("services", |node| named(node, service)),
     ("jobs", |node| named(node, job)),
-    ("networks", |node| named(node, network)),
-    ("volumes", |node| named(node, volume)),
-    ("secrets", |node| named(node, file_object)),
-    ("configs", |node| named(node, file_object)),
+    ("networks", |node| {
+        named(node, |node| empty_or(network(node)))
+    }),
+    ("volumes", |node| named(node, |node| empty_or(volume(node)))),
+    ("secrets", |node| {
+        named(node, |node| empty_or(file_object(node)))
+    }),
+    ("configs", |node| {
+        named(node, |node| empty_or(file_object(node)))
+    }),
     ("models", |node| named(node, model)),
 ];
 
@@ -26,6 +33,11 @@ fn object(node: &Node, tables: &[Table]) -> Converted {
         return Ok(None);
     }
     shape(node, tables).map(Some)
+}
+
+/// A resource that nothing is said of is one all the same.
+fn empty_or(converted: Converted) -> Converted {
+    Ok(Some(converted?.unwrap_or_else(|| Value::Map(Map::new()))))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it is one of the conversions")]
@@ -61,7 +73,7 @@ const CONTAINER: Table = &[
     ("environment", variables),
     ("extra_hosts", hosts),
     ("gpus", |node| listed(node, device_request)),
-    ("group_add", texts),
+    ("group_add", groups),
     ("init", choice),
     ("label_file", texts),
     ("labels", text_map),
@@ -81,7 +93,7 @@ const CONTAINER: Table = &[
     ("security_opt", texts),
     ("shm_size", size),
     ("stop_grace_period", duration),
-    ("storage_opt", text_map),
+    ("storage_opt", plain_map),
     ("sysctls", text_map),
     ("tmpfs", texts),
     ("ulimits", |node| named(node, ulimit)),
@@ -156,9 +168,9 @@ fn job(node: &Node) -> Converted {
 }
 
 const BLKIO: Table = &[
-    ("weight", positive),
+    ("weight", weight),
     ("weight_device", |node| {
-        listed(node, |node| object(node, &[&[("weight", positive)]]))
+        listed(node, |node| object(node, &[&[("weight", weight)]]))
     }),
     ("device_read_bps", |node| listed(node, throttle)),
     ("device_read_iops", |node| listed(node, throttle)),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Writes a number with the fewest digits that read back as the same, with an exponent when that
-/// is under -4 or from 21 on.
+/// is under -4 or over 5.
 pub(crate) fn format_float(number: f64) -> String {
     if number.is_nan() {
         return "NaN".to_owned();
@@ -16,7 +16,7 @@ pub(crate) fn format_float(number: f64) -> String {
         return scientific;
     };
     match exponent.parse::<i32>() {
-        Ok(power @ (..-4 | 21..)) => {
+        Ok(power @ (..-4 | 6..)) => {
             let mut text = digits.to_owned();
             let sign = if power < 0 { '-' } else { '+' };
             write!(text, "e{sign}{:02}", power.abs()).expect("writing to a string cannot fail");
@@ -35,8 +35,11 @@ mod tests {
         for (number, text) in [
             (1.1, "1.1"),
             (1000.0, "1000"),
+            (123_456.5, "123456.5"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (12_345_678.5, "1.23456785e+07"),
             (1e21, "1e+21"),
-            (1e20, "100000000000000000000"),
             (0.0001, "0.0001"),
             (0.00001, "1e-05"),
             (-2.5e-7, "-2.5e-07"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::scalar::resolve_plain;
+use super::timestamp::{self, Timestamp};
 use super::{Entry, Map, Node, Value};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::source::{Position, Source, Span};
@@ -241,8 +242,7 @@ impl<'s> Builder<'s> {
                     height: height + 1,
                 });
             }
-            let is_merge =
-                matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+            let is_merge = matches!(&event, Event::Scalar(text, style, _, tag) if is_merge_key(text, *style, tag.as_deref()));
             let key = self.node(event, span, depth)?.node;
             let (event, span) = self.expect(start)?;
             let value = self.node(event, span, depth)?;
@@ -259,12 +259,22 @@ impl<'s> Builder<'s> {
     }
 }
 
+fn is_merge_key(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
+    let tagged = tag.map(|tag| yaml_name(tag).as_deref() == Some("merge"));
+    text == "<<" && tagged.unwrap_or(style == ScalarStyle::Plain)
+}
+
+/// Returns the name of a tag that is one of YAML's own, also of those that are not in its core.
+fn yaml_name(tag: &Tag) -> Option<std::borrow::Cow<'_, str>> {
+    tag.suffix_in_namespace("tag:yaml.org,2002:")
+}
+
 fn insert(map: &mut Map, key: &Node, entry: Entry) -> Result<(), Diagnostics> {
-    let Some(name) = key.as_text() else {
+    let Some(name) = key.as_text().filter(|_| !key.is_timestamp()) else {
         let shown = key.value.scalar_text().unwrap_or_default();
         return Err(Diagnostic::error(
             "key-not-text",
-            format!("a key has to be a text, but this is {}", key.value.kind()),
+            format!("a key has to be a text, but this is {}", key.kind()),
         )
         .at(&key.span)
         .help(format!("put it in quotes: \"{shown}\""))
@@ -312,7 +322,7 @@ fn merge(map: &mut Map, value: Node) -> Result<(), Diagnostics> {
 }
 
 fn custom_tag(tag: Option<&Tag>) -> Option<String> {
-    tag.filter(|tag| tag.core_suffix().is_none() && tag.original() != "!")
+    tag.filter(|tag| yaml_name(tag).is_none() && tag.original() != "!")
         .map(Tag::original)
 }
 
@@ -323,8 +333,8 @@ fn scalar(
     span: Span,
 ) -> Result<Node, Diagnostics> {
     let plain = style == ScalarStyle::Plain;
-    let core = tag.and_then(Tag::core_suffix);
-    let value = match core {
+    let name = tag.and_then(yaml_name);
+    let value = match name.as_deref() {
         None if plain && tag.is_none_or(|tag| tag.original() != "!") => resolve_plain(text),
         None | Some("str" | "binary" | "timestamp" | "merge") => Value::Text(text.to_owned()),
         Some(name) => {
@@ -342,11 +352,27 @@ fn scalar(
             })?
         }
     };
-    Ok(Node {
+    if matches!(value, Value::Float(number) if !number.is_finite()) {
+        return Err(
+            Diagnostic::error("not-finite", format!("`{text}` is not a finite number"))
+                .at(&span)
+                .help(format!("put it in quotes if it is a text: \"{text}\""))
+                .into(),
+        );
+    }
+    let mut node = Node {
         value,
         span,
         tag: custom_tag(tag),
-    })
+    };
+    if plain
+        && (tag.is_none() || name.as_deref() == Some("timestamp"))
+        && let Some(timestamp) = node.as_text().and_then(Timestamp::parse)
+    {
+        node.value = Value::Text(timestamp.rfc3339());
+        node.tag = Some(timestamp::TAG.to_owned());
+    }
+    Ok(node)
 }
 
 fn position(marker: &Marker) -> Position {

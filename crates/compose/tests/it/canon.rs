@@ -78,3 +78,26 @@ fn number(value: Value) -> Value {
         None => value,
     }
 }
+
+/// Says in which places two values differ, if they do.
+pub(crate) fn difference(printed: &Value, expected: &Value) -> Option<String> {
+    let mut lines = Vec::new();
+    differences(printed, expected, "", &mut lines);
+    (!lines.is_empty()).then(|| lines.join("\n    "))
+}
+
+fn differences(printed: &Value, expected: &Value, path: &str, lines: &mut Vec<String>) {
+    match (printed, expected) {
+        (Value::Object(printed), Value::Object(expected)) => {
+            for key in printed.keys().chain(expected.keys()) {
+                let path = format!("{path}.{key}");
+                match (printed.get(key), expected.get(key)) {
+                    (Some(one), Some(other)) => differences(one, other, &path, lines),
+                    (one, other) => lines.push(format!("{path}: {one:?}, expected {other:?}")),
+                }
+            }
+        }
+        (one, other) if one != other => lines.push(format!("{path}: {one}, expected {other}")),
+        _ => {}
+    }
+}

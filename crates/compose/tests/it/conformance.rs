@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use towpath_compose::{LoadOptions, RealFiles, load, load_model, output};
 
-use crate::canon::canon;
+use crate::canon::{canon, difference};
 
 struct Case {
     set: String,
@@ -131,7 +131,7 @@ fn failure(case: &Case) -> Option<String> {
         (Err(refused), true) => Some(format!("refused: {refused}")),
         (Ok(loaded), true) => {
             let printed = placeholders(&output::to_json(&loaded.project), &directory);
-            difference(&printed, case.expected.as_ref().unwrap())
+            difference(&canon(&printed), &canon(case.expected.as_ref().unwrap()))
         }
     }
 }
@@ -145,30 +145,8 @@ fn as_written_failure(case: &Case) -> Option<String> {
         Err(refused) => Some(format!("refused: {refused}")),
         Ok(model) => {
             let printed = placeholders(&output::model_to_json(&model), &directory);
-            difference(&printed, expected)
+            difference(&canon(&printed), &canon(expected))
         }
-    }
-}
-
-fn difference(printed: &Value, expected: &Value) -> Option<String> {
-    let mut lines = Vec::new();
-    differences(&canon(printed), &canon(expected), "", &mut lines);
-    (!lines.is_empty()).then(|| lines.join("\n    "))
-}
-
-fn differences(printed: &Value, expected: &Value, path: &str, lines: &mut Vec<String>) {
-    match (printed, expected) {
-        (Value::Object(printed), Value::Object(expected)) => {
-            for key in printed.keys().chain(expected.keys()) {
-                let path = format!("{path}.{key}");
-                match (printed.get(key), expected.get(key)) {
-                    (Some(one), Some(other)) => differences(one, other, &path, lines),
-                    (one, other) => lines.push(format!("{path}: {one:?}, expected {other:?}")),
-                }
-            }
-        }
-        (one, other) if one != other => lines.push(format!("{path}: {one}, expected {other}")),
-        _ => {}
     }
 }
 

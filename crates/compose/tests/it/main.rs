@@ -9,3 +9,4 @@
 mod canon;
 mod conformance;
 mod hostile;
+mod oracle;
