@@ -27,6 +27,9 @@ pub struct EnvironmentSummary {
     pub wanted: u32,
     /// Whether automatic deployment is on hold.
     pub on_hold: bool,
+    /// Whether it is being destroyed.
+    #[serde(default)]
+    pub destroying: bool,
 }
 
 /// Whether an environment is new.
@@ -69,6 +72,9 @@ pub struct Environment {
     pub traffic: Traffic,
     /// Whether the router answers the control plane.
     pub router_answers: bool,
+    /// Whether it is being destroyed: nothing can be changed of it any more.
+    #[serde(default)]
+    pub destroying: bool,
 }
 
 /// Whether an environment should run.

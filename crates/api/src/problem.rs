@@ -10,7 +10,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The kind of problem, a word for programs: `not-found`, `refused`, `bad-request`,
-    /// `unauthorized`, `too-large`, `unavailable`, `internal`.
+    /// `unauthorized`, `forbidden`, `invalid`, `too-large`, `full`, `unavailable`, `internal`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The HTTP status.

@@ -1,5 +1,6 @@
 //! Who asks: the owner of the unix socket by the name that the client gives, or the name of a
-//! bearer token. Not what they may do: whoever is let in may do everything.
+//! bearer token. What a token may not do is what would make more of it than it is: make and revoke
+//! tokens, and stop the control plane. All else both may do.
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -26,6 +27,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Actor {
     }
 }
 
+/// Who asks, where that is the owner of the socket. Whoever has a token is refused.
+#[derive(Debug, Clone)]
+pub(crate) struct Owner(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Owner {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parts.extensions.get().cloned().ok_or(Error::Forbidden)
+    }
+}
+
 /// Lets everybody in: only the socket's owner can connect to it.
 pub(crate) async fn owner(mut request: Request, next: Next) -> Response {
     let name: String = request
@@ -35,6 +48,7 @@ pub(crate) async fn owner(mut request: Request, next: Next) -> Response {
         .map(|name| name.chars().take(NAME_MAX).collect())
         .filter(|name: &String| !name.is_empty())
         .unwrap_or_else(|| "owner".to_owned());
+    request.extensions_mut().insert(Owner(name.clone()));
     request.extensions_mut().insert(Actor(name));
     next.run(request).await
 }

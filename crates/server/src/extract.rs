@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use towpath_model::id::EnvironmentId;
 
 use crate::problem::Error;
 
@@ -19,6 +20,32 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<
         let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
         path.map(|Path(params)| Self(params))
             .map_err(|rejection| Error::BadRequest(rejection.body_text()))
+    }
+}
+
+/// The environment that the path names, with `app` and `environment`.
+#[derive(Debug)]
+pub(crate) struct Of(pub(crate) EnvironmentId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Of {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Params((app, name)) = Params::from_request_parts(parts, state).await?;
+        Ok(Self(EnvironmentId::new(app, name)))
+    }
+}
+
+/// The environment that the path names, and what of it: a deployment, a service, a secret.
+#[derive(Debug)]
+pub(crate) struct Within<T>(pub(crate) EnvironmentId, pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Within<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Params((app, name, what)) = Params::from_request_parts(parts, state).await?;
+        Ok(Self(EnvironmentId::new(app, name), what))
     }
 }
 

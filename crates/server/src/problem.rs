@@ -23,6 +23,9 @@ pub(crate) enum Error {
     /// Nobody knows who asks.
     #[error("a valid bearer token is needed here; `towpath token create` makes one")]
     Unauthorized,
+    /// It is known who asks, and they may not.
+    #[error("only the owner of the data directory may do this, on the machine itself")]
+    Forbidden,
     /// The request is larger than what is taken.
     #[error("{0}")]
     TooLarge(String),
@@ -76,6 +79,7 @@ impl Error {
             Self::Upload(_) => INVALID,
             Self::BadRequest(_) => BAD_REQUEST,
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::NoRoute | Self::NotFound(_) => NOT_FOUND,
             Self::NoMethod => (
                 StatusCode::METHOD_NOT_ALLOWED,

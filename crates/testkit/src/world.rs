@@ -1,24 +1,32 @@
 //! An engine, a prober and a router that do at once what they are told, in memory: for tests of what
 //! stands above the ports. Not the simulation, which has faults, a clock of its own, and seeds.
 
+mod draft;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Result as Anyhow;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Notify;
+use towpath_control::{Config, Platform, Ports};
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
 use towpath_model::observation::{
     ArtifactState, Exit, InstanceState, ObservedInstance, ProbeRecord,
 };
 use towpath_model::port::{
-    Artifacts, Capabilities, Clock, Engine, EngineObservation, InstanceStart, LogLines, LogQuery,
-    PortError, ProbeTarget, Prober, Router, Stop, Volumes,
+    Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, InstanceStart,
+    LogLines, LogQuery, PortError, ProbeTarget, Prober, Router, Stop, Volumes,
 };
 use towpath_model::routing::{RouteTable, RouterReport};
 use towpath_model::workload::{Command, SecretValue};
+use towpath_store::{MasterKey, Store};
+
+pub use draft::draft;
 
 /// The clock of the machine.
 #[derive(Debug)]
@@ -65,6 +73,21 @@ impl World {
         let value = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.moved.notify_waiters();
         value
+    }
+
+    /// Starts a platform in this world, with its store in a directory. Port 9 is never free.
+    pub async fn platform(self: &Arc<Self>, directory: &Path) -> Anyhow<Platform> {
+        let key = MasterKey::from_directory(directory)?;
+        let ports = Ports {
+            store: Arc::new(Store::open(directory, key).await?),
+            engine: Arc::new(WorldEngine(Arc::clone(self))),
+            prober: Arc::new(WorldProber::default()),
+            router: Arc::new(WorldRouter(Arc::clone(self))),
+            clock: Arc::new(Now),
+            is_free: Arc::new(|address| address.port() != 9),
+        };
+        let config = Config::new(DataDirectory(directory.to_owned()));
+        Ok(Platform::start(config, ports).await?)
     }
 
     /// Returns the local ids of the instances that run.

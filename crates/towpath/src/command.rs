@@ -8,6 +8,7 @@ mod deploy;
 mod environment;
 mod event;
 mod git;
+mod hold;
 mod init;
 mod log;
 mod man;
@@ -19,8 +20,10 @@ mod rollout;
 mod secret;
 mod source;
 mod status;
+mod stop;
 mod table;
 mod token;
+mod traffic;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -55,6 +58,9 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Abort(on) => rollout::run(rollout::Verb::Abort, &on, &settings).await,
         Command::Pause(on) => rollout::run(rollout::Verb::Pause, &on, &settings).await,
         Command::Resume(on) => rollout::run(rollout::Verb::Resume, &on, &settings).await,
+        Command::Hold(on) => hold::hold(&on, &settings).await,
+        Command::ReleaseHold(on) => hold::release(&on, &settings).await,
+        Command::Traffic(traffic) => traffic::run(&traffic, &settings).await,
         Command::Status(on) => status::status(&on, &settings).await,
         Command::Deployments(deployments) => status::deployments(&deployments, &settings).await,
         Command::Releases(releases) => release::run(&releases, &settings).await,
@@ -70,6 +76,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
             serve::run(&data, serve.listen, &settings).await?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Stop(stop) => stop::run(&stop, &settings).await,
         Command::Router(data) => {
             let data = prepare(&data, &settings)?;
             let shutdown = CancellationToken::new();

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use towpath_compose::{Diagnostics, Style};
 
+use crate::place;
+
 /// The kinds of failure, each with its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -187,7 +189,7 @@ fn text(error: &anyhow::Error) -> String {
         } else {
             Style::Plain
         };
-        return diagnostics.render(style);
+        return place::drawn(diagnostics, style);
     }
     let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {

@@ -5,6 +5,7 @@ mod arguments;
 mod command;
 mod demo;
 mod exit;
+mod place;
 mod role;
 mod settings;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use towpath_control::{Error, Kind};
 use towpath_model::port::Volumes;
-use towpath_testkit::world::Removal;
+use towpath_testkit::world::{Removal, draft};
 
-use crate::site::{Site, deploy, draft, open, production};
+use crate::site::{Site, deploy, open, production};
 
 /// A site whose environment runs a release.
 async fn running_site() -> Site {

@@ -8,8 +8,9 @@ use towpath_model::port::Volumes;
 use towpath_model::render::SecretUse;
 use towpath_model::workload::SecretValue;
 use towpath_store::{EventOrder, EventQuery};
+use towpath_testkit::world::draft;
 
-use crate::site::{Site, deploy, draft, open, production};
+use crate::site::{Site, deploy, open, production};
 
 #[tokio::test]
 async fn a_release_is_deployed_and_a_bad_one_goes_back() {

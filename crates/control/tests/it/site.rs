@@ -1,22 +1,14 @@
 //! A platform on a temporary data directory, and something to deploy. Not what is shown on it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use towpath_control::{Config, Deploy, Platform, Ports};
+use towpath_control::{Deploy, Platform};
 use towpath_model::deployment::Deployment;
 use towpath_model::id::{DeploymentNumber, EnvironmentId};
-use towpath_model::port::DataDirectory;
-use towpath_model::release::{Restart, Role, RouteSpec};
-use towpath_model::render::{Draft, DraftService};
-use towpath_model::rollout::Settings;
-use towpath_model::routing::{Protocol, RoutePolicy};
-use towpath_model::workload::{Command, HealthCheck, Limits, Probe, WorkloadSpec};
-use towpath_store::{MasterKey, Store};
-
-use towpath_testkit::world::{Now, World, WorldEngine, WorldProber, WorldRouter};
+use towpath_model::render::Draft;
+use towpath_testkit::world::World;
 
 pub(crate) struct Site {
     pub(crate) directory: TempDir,
@@ -25,17 +17,7 @@ pub(crate) struct Site {
 }
 
 pub(crate) async fn open(directory: &TempDir, world: &Arc<World>) -> Platform {
-    let key = MasterKey::from_directory(directory.path()).unwrap();
-    let ports = Ports {
-        store: Arc::new(Store::open(directory.path(), key).await.unwrap()),
-        engine: Arc::new(WorldEngine(Arc::clone(world))),
-        prober: Arc::new(WorldProber::default()),
-        router: Arc::new(WorldRouter(Arc::clone(world))),
-        clock: Arc::new(Now),
-        is_free: Arc::new(|address| address.port() != 9),
-    };
-    let config = Config::new(DataDirectory(directory.path().to_owned()));
-    Platform::start(config, ports).await.unwrap()
+    world.platform(directory.path()).await.unwrap()
 }
 
 impl Site {
@@ -91,58 +73,5 @@ pub(crate) fn deploy(draft: Draft) -> Deploy {
         settings: None,
         actor: "ada".to_owned(),
         automatic: false,
-    }
-}
-
-pub(crate) fn draft(version: &str) -> Draft {
-    let spec = WorkloadSpec {
-        service: "web".parse().unwrap(),
-        command: Command::Shell(version.to_owned()),
-        environment: BTreeMap::new(),
-        working_directory: None,
-        source: None,
-        build: None,
-        user: None,
-        secrets: Vec::new(),
-        configs: Vec::new(),
-        volumes: Vec::new(),
-        container_port: None,
-        listens: true,
-        health: HealthCheck {
-            probe: Probe::Tcp,
-            ..HealthCheck::default()
-        },
-        stop_signal: "SIGTERM".to_owned(),
-        stop_grace: Duration::from_secs(1),
-        limits: Limits::default(),
-        container: None,
-    };
-    let web = DraftService {
-        spec,
-        secrets: Vec::new(),
-        replicas: 2,
-        depends_on: BTreeMap::new(),
-        role: Role::Service,
-        restart: Restart::Always,
-        routes: vec![RouteSpec {
-            host_ip: None,
-            port: 8080,
-            protocol: Protocol::Http,
-            hosts: Vec::new(),
-            path_prefix: "/".to_owned(),
-            target: None,
-        }],
-        internal: Some(Protocol::Http),
-        policy: RoutePolicy::default(),
-        exclusive_at: None,
-    };
-    Draft {
-        services: BTreeMap::from([("web".parse().unwrap(), web)]),
-        secret_sources: BTreeMap::new(),
-        settings: Settings {
-            bake: Duration::ZERO,
-            ..Settings::default()
-        },
-        source: None,
     }
 }

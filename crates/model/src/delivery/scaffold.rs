@@ -1,7 +1,7 @@
 //! A first delivery file for a Compose project that has none: what can be guessed, with words on
 //! what cannot. It is a starting point for a person, and parses as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use towpath_compose::model::{Condition, Project, Service};
@@ -11,12 +11,43 @@ use crate::render::{http_path, shell_line, suggestion, well_known};
 
 /// Writes a commented delivery file for a Compose project.
 pub fn scaffold(project: &Project) -> String {
-    scaffold_with(project, &BTreeMap::new())
+    scaffold_with(project, &Surroundings::default())
 }
 
-/// Writes a commented delivery file, with commands from Dockerfiles. `dockerfiles` has the texts of those that
-/// could be read, by the path that [`super::dockerfile_of`] returns for a service.
-pub fn scaffold_with(project: &Project, dockerfiles: &BTreeMap<String, String>) -> String {
+/// What lies around a Compose file and says how its services are made and run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The texts of the Dockerfiles that could be read, by the path that [`super::dockerfile_of`]
+    /// returns for a service.
+    pub dockerfiles: BTreeMap<String, String>,
+    /// The names of what is in the directories that services are built from, by their paths.
+    pub files: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Files that say what a directory is made with, and the command for it: the surest first. A
+/// Makefile may do anything, so it is the last.
+const MADE_WITH: [(&str, &str); 11] = [
+    ("Cargo.toml", "cargo build --release"),
+    ("go.mod", "go build -o app ."),
+    ("pom.xml", "mvn -q package"),
+    ("gradlew", "./gradlew build"),
+    ("mix.exs", "mix deps.get && mix release"),
+    ("composer.json", "composer install --no-dev"),
+    ("Gemfile", "bundle install"),
+    (
+        "requirements.txt",
+        "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
+    ),
+    (
+        "pyproject.toml",
+        "python3 -m venv .venv && .venv/bin/pip install .",
+    ),
+    ("package.json", "npm install"),
+    ("Makefile", "make"),
+];
+
+/// Writes a commented delivery file, with what its surroundings say.
+pub fn scaffold_with(project: &Project, surroundings: &Surroundings) -> String {
     let app = app_name(&project.name);
     let mut text = format!(
         "# How the app is delivered. The Compose file says what it is made of; this file says the rest.\n\
@@ -34,8 +65,9 @@ pub fn scaffold_with(project: &Project, dockerfiles: &BTreeMap<String, String>) 
     }
     text.push('\n');
     for (name, service) in &project.services {
-        let image = image(service, dockerfiles);
-        text.push_str(&service_settings(project, name, service, &image));
+        let image = image(service, &surroundings.dockerfiles);
+        let build = build(service, &surroundings.files);
+        text.push_str(&service_settings(project, name, service, &image, build));
     }
     text
 }
@@ -79,7 +111,13 @@ fn volumes(project: &Project) -> String {
     text
 }
 
-fn service_settings(project: &Project, name: &str, service: &Service, image: &Image) -> String {
+fn service_settings(
+    project: &Project,
+    name: &str,
+    service: &Service,
+    image: &Image,
+    build: &str,
+) -> String {
     let mut lines: Vec<String> = Vec::new();
     let store = store_of(service);
     if let Some((store, _)) = store {
@@ -96,7 +134,7 @@ fn service_settings(project: &Project, name: &str, service: &Service, image: &Im
                 .to_owned(),
         );
     }
-    lines.extend(process(service, image));
+    lines.extend(process(service, image, build));
     if !is_job(project, name) {
         lines.push(health(service, store.is_some()));
     }
@@ -109,8 +147,11 @@ fn service_settings(project: &Project, name: &str, service: &Service, image: &Im
 }
 
 /// Returns the lines on how a service runs: active ones only where Compose does not say it.
-fn process(service: &Service, image: &Image) -> Vec<String> {
-    let build = "build: \"make\"   # what makes the program, once for each release";
+fn process(service: &Service, image: &Image, build: &str) -> Vec<String> {
+    let build = format!(
+        "build: {}   # what makes the program, once for each release",
+        quoted(build)
+    );
     let stated = [&service.entrypoint, &service.command];
     let program = stated.into_iter().flatten().flatten().next();
     let is_stated = program.is_some_and(|program| !program.starts_with('-'));
@@ -135,6 +176,19 @@ fn process(service: &Service, image: &Image) -> Vec<String> {
     }
     lines.push(format!("{mark}  {command}"));
     lines
+}
+
+/// Returns the command that most likely makes the program, going by the files beside it.
+fn build(service: &Service, files: &BTreeMap<String, BTreeSet<String>>) -> &'static str {
+    let context = service
+        .build
+        .as_ref()
+        .and_then(|build| build.context.as_ref());
+    let names = context.and_then(|context| files.get(context));
+    let found = MADE_WITH
+        .iter()
+        .find(|(file, _)| names.is_some_and(|names| names.contains(*file)));
+    found.map_or("./build", |(_, command)| command)
 }
 
 fn image(service: &Service, dockerfiles: &BTreeMap<String, String>) -> Image {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use towpath_compose::source::Source;
-use towpath_model::delivery::{Delivery, Step, dockerfile_of, scaffold, scaffold_with};
+use towpath_model::delivery::{
+    Delivery, Step, Surroundings, dockerfile_of, scaffold, scaffold_with,
+};
 use towpath_model::id::{EnvironmentName, ServiceName};
 use towpath_model::rollout::Strategy;
 use towpath_model::workload::Command;
@@ -307,12 +309,36 @@ fn a_scaffold_takes_the_command_from_the_dockerfile() {
     let path = dockerfile_of(&project.services["web"]).unwrap();
     assert_eq!(path, "/app/web/Own");
     let text = "FROM python\nCMD [\"flask\", \"run\", \"--port=5000\"]\n".to_owned();
-    let text = scaffold_with(&project, &BTreeMap::from([(path, text)]));
+    let surroundings = Surroundings {
+        dockerfiles: BTreeMap::from([(path, text)]),
+        ..Surroundings::default()
+    };
+    let text = scaffold_with(&project, &surroundings);
     assert!(
         text.contains("command: \"exec flask run --port=$PORT\""),
         "{text}"
     );
     assert!(compose.render(&text, "dev").is_ok());
+}
+
+#[test]
+fn a_scaffold_builds_with_what_lies_beside_the_program_and_with_make_only_when_nothing_else_does() {
+    let compose = Compose::new("name: x\nservices:\n  web: { build: { context: web } }\n");
+    let project = compose.project();
+    for (beside, command) in [
+        (&["Makefile", "Cargo.toml"][..], "cargo build --release"),
+        (&["package.json", "Makefile"], "npm install"),
+        (&["Makefile", "README.md"], "make"),
+        (&["README.md"], "./build"),
+    ] {
+        let names = beside.iter().map(|name| (*name).to_owned()).collect();
+        let surroundings = Surroundings {
+            files: BTreeMap::from([("/app/web".to_owned(), names)]),
+            ..Surroundings::default()
+        };
+        let text = scaffold_with(&project, &surroundings);
+        assert!(text.contains(&format!("build: \"{command}\"")), "{text}");
+    }
 }
 
 #[test]

@@ -1,35 +1,26 @@
 //! Deployments: asked for, shown, followed, stopped.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod follow;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures_util::Stream;
 use serde::Deserialize;
-use tokio::sync::watch;
 use towpath_api::{
     DeployRequest, Deployment, Plan, PlanRequest, Problem, Progress, RedeployRequest, Requested,
     RollbackRequest, Strategy,
 };
-use towpath_control::{Deploy, Snapshot};
-use towpath_model::id::{
-    AppName, DeploymentNumber, Digest, EnvironmentId, EnvironmentName, ReleaseNumber,
-};
+use towpath_control::Deploy;
+use towpath_model::id::{DeploymentNumber, Digest, EnvironmentId, ReleaseNumber};
 use towpath_model::rollout::Settings;
 
-use super::environment::Of;
 use super::stream;
 use crate::actor::Actor;
 use crate::app::Context;
-use crate::extract::{Body, Filter, Params};
+use crate::extract::{Body, Filter, Of, Within};
 use crate::map::{deployment as map, rest};
 use crate::problem::Error;
-
-/// How often a deployment is looked at though nothing was heard of its environment.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Says what a deployment would change. Nothing is made.
 #[utoipa::path(post, path = "/v1/environments/{app}/{environment}/plan", tag = "deployments", operation_id = "deployment_plan",
@@ -41,10 +32,9 @@ responses(
 ))]
 pub(crate) async fn plan(
     State(context): State<Context>,
-    Params((app, name)): Of,
+    Of(id): Of,
     Body(request): Body<PlanRequest>,
 ) -> Result<Json<Plan>, Error> {
-    let id = EnvironmentId::new(app, name);
     let plan = context.platform.plan(&id, &request.draft).await?;
     Ok(Json(rest::plan(&id, &plan)))
 }
@@ -60,10 +50,9 @@ responses(
 pub(crate) async fn deploy(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
     Body(request): Body<DeployRequest>,
 ) -> Result<(StatusCode, Json<Requested>), Error> {
-    let id = EnvironmentId::new(app, name);
     let source = request.source.map(|digest| digest.parse::<Digest>());
     let source = source
         .transpose()
@@ -112,10 +101,9 @@ responses(
 pub(crate) async fn redeploy(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
     Body(request): Body<RedeployRequest>,
 ) -> Result<(StatusCode, Json<Requested>), Error> {
-    let id = EnvironmentId::new(app, name);
     let release = ReleaseNumber(request.release);
     let settings = match request.strategy {
         None => None,
@@ -140,10 +128,9 @@ responses(
 pub(crate) async fn rollback(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
     Body(request): Body<RollbackRequest>,
 ) -> Result<(StatusCode, Json<Requested>), Error> {
-    let id = EnvironmentId::new(app, name);
     let release = request.release.map(ReleaseNumber);
     let number = context.platform.rollback(&id, release, &actor).await?;
     let found = find(&context, &id, number).await?;
@@ -161,14 +148,10 @@ responses(
 pub(crate) async fn abort(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<(StatusCode, Json<Deployment>), Error> {
-    let id = EnvironmentId::new(app, name);
-    let number = context.platform.abort(&id, &actor).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(find(&context, &id, number).await?),
-    ))
+    let asked = context.platform.abort(&id, &actor).await;
+    accepted(&context, &id, asked).await
 }
 
 /// Keeps the deployment under way where it is.
@@ -181,14 +164,10 @@ responses(
 pub(crate) async fn pause(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<(StatusCode, Json<Deployment>), Error> {
-    let id = EnvironmentId::new(app, name);
-    let number = context.platform.pause(&id, &actor).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(find(&context, &id, number).await?),
-    ))
+    let asked = context.platform.pause(&id, &actor).await;
+    accepted(&context, &id, asked).await
 }
 
 /// Lets a paused deployment go on.
@@ -201,14 +180,10 @@ responses(
 pub(crate) async fn resume(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<(StatusCode, Json<Deployment>), Error> {
-    let id = EnvironmentId::new(app, name);
-    let number = context.platform.resume(&id, &actor).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(find(&context, &id, number).await?),
-    ))
+    let asked = context.platform.resume(&id, &actor).await;
+    accepted(&context, &id, asked).await
 }
 
 /// How many deployments are wanted.
@@ -234,10 +209,9 @@ responses(
 ))]
 pub(crate) async fn list(
     State(context): State<Context>,
-    Params((app, name)): Of,
+    Of(id): Of,
     Filter(latest): Filter<Latest>,
 ) -> Result<Json<Vec<Deployment>>, Error> {
-    let id = EnvironmentId::new(app, name);
     let stored = context.platform.deployments(&id, latest.limit).await?;
     let snapshot = context.platform.snapshot(&id)?;
     let environment = &snapshot.environment;
@@ -259,8 +233,6 @@ pub(crate) async fn list(
     Ok(Json(found))
 }
 
-type OfDeployment = Params<(AppName, EnvironmentName, u32)>;
-
 /// Shows one deployment.
 #[utoipa::path(get, path = "/v1/environments/{app}/{environment}/deployments/{number}", tag = "deployments", operation_id = "deployment_show",
 params(
@@ -273,9 +245,8 @@ responses(
 ))]
 pub(crate) async fn show(
     State(context): State<Context>,
-    Params((app, name, number)): OfDeployment,
+    Within(id, number): Within<u32>,
 ) -> Result<Json<Deployment>, Error> {
-    let id = EnvironmentId::new(app, name);
     Ok(Json(find(&context, &id, DeploymentNumber(number)).await?))
 }
 
@@ -285,23 +256,19 @@ async fn find(
     number: DeploymentNumber,
 ) -> Result<Deployment, Error> {
     let snapshot = context.platform.snapshot(id)?;
-    Ok(progress_of(context, &snapshot, number).await?.deployment)
+    Ok(follow::progress_of(context, &snapshot, number)
+        .await?
+        .deployment)
 }
 
-async fn progress_of(
+/// Answers with the deployment that something was asked of.
+async fn accepted(
     context: &Context,
-    snapshot: &Snapshot,
-    number: DeploymentNumber,
-) -> Result<Progress, Error> {
-    if let Some(progress) = map::progress(&snapshot.environment, number) {
-        return Ok(progress);
-    }
-    let id = &snapshot.environment.id;
-    let ended = context.platform.deployment(id, number).await?;
-    Ok(Progress {
-        deployment: map::deployment(id, &ended),
-        services: Vec::new(),
-    })
+    id: &EnvironmentId,
+    asked: Result<DeploymentNumber, towpath_control::Error>,
+) -> Result<(StatusCode, Json<Deployment>), Error> {
+    let deployment = find(context, id, asked?).await?;
+    Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 
 /// Follows a deployment: server-sent events named `progress`, one now and one for each change, to
@@ -317,66 +284,13 @@ responses(
 ))]
 pub(crate) async fn progress(
     State(context): State<Context>,
-    Params((app, name, number)): OfDeployment,
+    Within(id, number): Within<u32>,
 ) -> Result<Response, Error> {
-    let id = EnvironmentId::new(app, name);
     let number = DeploymentNumber(number);
     let snapshots = context.platform.watch(&id)?;
     find(&context, &id, number).await?;
     Ok(stream::events(
         "progress",
-        Follow::new(context, snapshots, number).stream(),
+        follow::Follow::new(context, snapshots, number).stream(),
     ))
-}
-
-/// A deployment that is followed.
-struct Follow {
-    context: Context,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    number: DeploymentNumber,
-    last: Option<Progress>,
-}
-
-impl Follow {
-    fn new(
-        context: Context,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        number: DeploymentNumber,
-    ) -> Self {
-        Self {
-            context,
-            snapshots,
-            number,
-            last: None,
-        }
-    }
-
-    fn stream(self) -> impl Stream<Item = Progress> + Send + 'static {
-        futures_util::stream::unfold(self, |mut follow| async move {
-            let progress = follow.next().await?;
-            Some((progress, follow))
-        })
-    }
-
-    /// Waits for the next progress that is not the last one again; `None` at the end.
-    async fn next(&mut self) -> Option<Progress> {
-        if self.last.as_ref().is_some_and(|last| last.deployment.ended) {
-            return None;
-        }
-        let stop = self.context.stop.clone();
-        loop {
-            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
-            let progress = progress_of(&self.context, &snapshot, self.number).await;
-            let progress = progress.ok()?;
-            if self.last.as_ref() != Some(&progress) {
-                self.last = Some(progress.clone());
-                return Some(progress);
-            }
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                changed = self.snapshots.changed() => changed.ok()?,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-        }
-    }
 }

@@ -7,17 +7,14 @@ use serde::Deserialize;
 use towpath_api::{
     Created, Environment, EnvironmentSummary, HoldRequest, Problem, ScaleRequest, Traffic,
 };
-use towpath_model::id::{AppName, EnvironmentId, EnvironmentName, ServiceName};
+use towpath_model::id::ServiceName;
 use towpath_model::port::Volumes;
 
 use crate::actor::Actor;
 use crate::app::Context;
-use crate::extract::{Body, Filter, Params};
+use crate::extract::{Body, Filter, Of, Within};
 use crate::map::environment as map;
 use crate::problem::Error;
-
-/// The app and the name of an environment in the path.
-pub(crate) type Of = Params<(AppName, EnvironmentName)>;
 
 /// Lists all environments.
 #[utoipa::path(get, path = "/v1/environments", tag = "environments", operation_id = "environment_list", responses(
@@ -29,7 +26,11 @@ pub(crate) async fn list(
 ) -> Result<Json<Vec<EnvironmentSummary>>, Error> {
     let mut found = Vec::new();
     for id in context.platform.environments() {
-        found.push(map::summary(&context.platform.snapshot(&id)?.environment));
+        // One may go while the others are listed.
+        if let Ok(snapshot) = context.platform.snapshot(&id) {
+            let destroying = context.platform.is_being_destroyed(&id);
+            found.push(map::summary(&snapshot.environment, destroying));
+        }
     }
     Ok(Json(found))
 }
@@ -43,12 +44,13 @@ responses(
 ))]
 pub(crate) async fn show(
     State(context): State<Context>,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<Json<Environment>, Error> {
-    let snapshot = context.platform.snapshot(&EnvironmentId::new(app, name))?;
+    let snapshot = context.platform.snapshot(&id)?;
     Ok(Json(map::environment(
         &snapshot.environment,
         &snapshot.observation,
+        context.platform.is_being_destroyed(&id),
     )))
 }
 
@@ -62,9 +64,8 @@ responses(
 pub(crate) async fn create(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<Json<Created>, Error> {
-    let id = EnvironmentId::new(app, name);
     let created = context.platform.create_environment(&id, &actor).await?;
     Ok(Json(Created {
         id: id.to_string(),
@@ -79,7 +80,8 @@ pub(crate) struct Destroy {
     volumes: bool,
 }
 
-/// Stops everything in an environment and removes it. Returns when that is done.
+/// Stops everything in an environment and removes it. Returns when that is done, or when an attempt at
+/// it failed: it is tried again until it is done, also when nobody waits for the answer.
 #[utoipa::path(delete, path = "/v1/environments/{app}/{environment}", tag = "environments", operation_id = "environment_destroy",
 params(
     ("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment"),
@@ -92,7 +94,7 @@ responses(
 pub(crate) async fn destroy(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
     Filter(destroy): Filter<Destroy>,
 ) -> Result<StatusCode, Error> {
     let volumes = if destroy.volumes {
@@ -100,7 +102,6 @@ pub(crate) async fn destroy(
     } else {
         Volumes::Keep
     };
-    let id = EnvironmentId::new(app, name);
     context.platform.destroy(&id, volumes, &actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -119,10 +120,9 @@ responses(
 pub(crate) async fn scale(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name, service)): Params<(AppName, EnvironmentName, ServiceName)>,
+    Within(id, service): Within<ServiceName>,
     Body(request): Body<ScaleRequest>,
 ) -> Result<StatusCode, Error> {
-    let id = EnvironmentId::new(app, name);
     context
         .platform
         .scale(&id, &service, request.count, &actor)
@@ -140,9 +140,8 @@ responses(
 pub(crate) async fn down(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<StatusCode, Error> {
-    let id = EnvironmentId::new(app, name);
     context.platform.down(&id, &actor).await?;
     Ok(StatusCode::ACCEPTED)
 }
@@ -158,10 +157,9 @@ responses(
 pub(crate) async fn hold(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
     Body(request): Body<HoldRequest>,
 ) -> Result<StatusCode, Error> {
-    let id = EnvironmentId::new(app, name);
     context.platform.hold(&id, request.reason, &actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -176,9 +174,8 @@ responses(
 pub(crate) async fn release_hold(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<StatusCode, Error> {
-    let id = EnvironmentId::new(app, name);
     context.platform.release_hold(&id, &actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -194,10 +191,9 @@ responses(
 pub(crate) async fn traffic(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
     Body(request): Body<Traffic>,
 ) -> Result<StatusCode, Error> {
-    let id = EnvironmentId::new(app, name);
     let mode = map::to_traffic(request);
     context.platform.set_traffic(&id, mode, &actor).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -7,10 +7,9 @@ use towpath_api::{LogLine, Problem};
 use towpath_model::id::{EnvironmentId, ServiceName};
 use towpath_model::port::LogQuery;
 
-use super::environment::Of;
 use super::stream;
 use crate::app::Context;
-use crate::extract::{Filter, Params};
+use crate::extract::{Filter, Of};
 use crate::map::rest;
 use crate::problem::Error;
 
@@ -54,10 +53,9 @@ responses(
 ))]
 pub(crate) async fn read(
     State(context): State<Context>,
-    Params((app, name)): Of,
+    Of(id): Of,
     Filter(wanted): Filter<Wanted>,
 ) -> Result<Response, Error> {
-    let id = EnvironmentId::new(app, name);
     let query = wanted.query()?;
     known(&context, &id, &query.services)?;
     let lines = context.platform.logs(&id, &query).await?;

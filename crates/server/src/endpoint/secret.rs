@@ -4,17 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use towpath_api::{Problem, Secret, SecretSet};
-use towpath_model::id::{AppName, EnvironmentId, EnvironmentName, SecretName};
+use towpath_model::id::SecretName;
 use towpath_model::workload::SecretValue;
 
-use super::environment::Of;
 use crate::actor::Actor;
 use crate::app::Context;
-use crate::extract::{Params, Raw};
+use crate::extract::{Of, Raw, Within};
 use crate::map::rest;
 use crate::problem::Error;
-
-type OfSecret = Params<(AppName, EnvironmentName, SecretName)>;
 
 /// Lists the secrets of an environment, without their values.
 #[utoipa::path(get, path = "/v1/environments/{app}/{environment}/secrets", tag = "secrets", operation_id = "secret_list",
@@ -25,9 +22,8 @@ responses(
 ))]
 pub(crate) async fn list(
     State(context): State<Context>,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<Json<Vec<Secret>>, Error> {
-    let id = EnvironmentId::new(app, name);
     let secrets = context.platform.secrets(&id).await?;
     Ok(Json(secrets.into_iter().map(rest::secret).collect()))
 }
@@ -46,10 +42,9 @@ responses(
 pub(crate) async fn set(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, environment, name)): OfSecret,
+    Within(id, name): Within<SecretName>,
     Raw(value): Raw,
 ) -> Result<Json<SecretSet>, Error> {
-    let id = EnvironmentId::new(app, environment);
     let value = SecretValue::new(Vec::from(value));
     let version = context
         .platform
@@ -74,9 +69,8 @@ responses(
 pub(crate) async fn remove(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, environment, name)): OfSecret,
+    Within(id, name): Within<SecretName>,
 ) -> Result<StatusCode, Error> {
-    let id = EnvironmentId::new(app, environment);
     context.platform.remove_secret(&id, &name, &actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use towpath_api::{Problem, ServerInfo};
 
+use crate::actor::Owner;
 use crate::app::Context;
 use crate::map::rest;
 
@@ -27,7 +28,7 @@ pub(crate) async fn info(State(context): State<Context>) -> Json<ServerInfo> {
     (status = 202, description = "it stops"),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn stop(State(context): State<Context>) -> StatusCode {
+pub(crate) async fn stop(State(context): State<Context>, _: Owner) -> StatusCode {
     context.stop.cancel();
     StatusCode::ACCEPTED
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, StatusCode};
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 use towpath_api::tree::ARCHIVE_BYTES_MAX;
@@ -56,6 +57,7 @@ responses(
 pub(crate) async fn upload(
     State(context): State<Context>,
     Params((digest,)): Params<(Digest,)>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<SourceInfo>), Error> {
     let info = Json(SourceInfo {
@@ -63,6 +65,12 @@ pub(crate) async fn upload(
     });
     if context.platform.source_exists(&digest).await? {
         return Ok((StatusCode::OK, info));
+    }
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > ARCHIVE_BYTES_MAX) {
+        return Err(too_large());
     }
     let target = context.platform.source_directory(&digest);
     let number = NEXT_UPLOAD.fetch_add(1, Ordering::Relaxed);
@@ -129,6 +137,13 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Upload(unpack::Error::Files { path, source })
 }
 
+fn too_large() -> Error {
+    let limit = ARCHIVE_BYTES_MAX >> 20;
+    Error::TooLarge(format!(
+        "the archive of the source tree has more than {limit} MiB"
+    ))
+}
+
 /// Writes the body to a file.
 async fn receive(mut body: BodyDataStream, path: &Path) -> Result<(), Error> {
     let mut file = tokio::fs::File::create(path).await.map_err(failed(path))?;
@@ -137,9 +152,7 @@ async fn receive(mut body: BodyDataStream, path: &Path) -> Result<(), Error> {
         let piece = piece.map_err(|error| Error::BadRequest(error.to_string()))?;
         bytes = bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         if bytes > ARCHIVE_BYTES_MAX {
-            let limit = ARCHIVE_BYTES_MAX >> 20;
-            let message = format!("the archive of the source tree has more than {limit} MiB");
-            return Err(Error::TooLarge(message));
+            return Err(too_large());
         }
         file.write_all(&piece).await.map_err(failed(path))?;
     }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use towpath_api::{NewToken, Problem, Token, TokenRequest};
 
-use crate::actor::Actor;
+use crate::actor::Owner;
 use crate::app::Context;
 use crate::extract::{Body, Params};
 use crate::map::rest;
@@ -33,7 +33,7 @@ responses(
 ))]
 pub(crate) async fn create(
     State(context): State<Context>,
-    Actor(actor): Actor,
+    Owner(actor): Owner,
     Body(request): Body<TokenRequest>,
 ) -> Result<(StatusCode, Json<NewToken>), Error> {
     let name = request.name.trim();
@@ -58,7 +58,7 @@ responses(
 ))]
 pub(crate) async fn revoke(
     State(context): State<Context>,
-    Actor(actor): Actor,
+    Owner(actor): Owner,
     Params((id,)): Params<(String,)>,
 ) -> Result<StatusCode, Error> {
     context.platform.revoke_token(&id, &actor).await?;

@@ -18,7 +18,7 @@ pub(crate) fn percent(weight: u32) -> f64 {
     f64::from(weight) * 100.0 / f64::from(FULL_WEIGHT)
 }
 
-pub(crate) fn summary(environment: &Environment) -> api::EnvironmentSummary {
+pub(crate) fn summary(environment: &Environment, destroying: bool) -> api::EnvironmentSummary {
     let services = services(environment);
     api::EnvironmentSummary {
         id: environment.id.to_string(),
@@ -33,12 +33,14 @@ pub(crate) fn summary(environment: &Environment) -> api::EnvironmentSummary {
         healthy: services.iter().map(|service| service.healthy).sum(),
         wanted: services.iter().map(|service| service.wanted).sum(),
         on_hold: environment.hold.is_some(),
+        destroying,
     }
 }
 
 pub(crate) fn environment(
     environment: &Environment,
     observation: &Observation,
+    destroying: bool,
 ) -> api::Environment {
     api::Environment {
         id: environment.id.to_string(),
@@ -73,6 +75,7 @@ pub(crate) fn environment(
         }),
         traffic: traffic(&environment.traffic),
         router_answers: observation.router.is_some(),
+        destroying,
     }
 }
 
@@ -110,7 +113,14 @@ fn service(
     };
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let down = environment.lifecycle == Lifecycle::Down;
-    let shares = environment.shares.get(name).into_iter().flatten();
+    // One that nobody sends requests to has no share of any.
+    let takes_requests = rendered.internal.is_some() || !rendered.routes.is_empty();
+    let shares = environment
+        .shares
+        .get(name)
+        .filter(|_| takes_requests)
+        .into_iter()
+        .flatten();
     api::Service {
         name: name.to_string(),
         role: if rendered.is_job() {

@@ -26,6 +26,10 @@ test says when it is not up to date.
 | `env ls` | a list of `EnvironmentSummary` |
 | `env create` | a `Created` |
 | `env rm` | `id` (which environment), `removed` (true) |
+| `hold` | `id` (which environment), `on_hold` (true), `reason` |
+| `release-hold` | `id` (which environment), `on_hold` (false) |
+| `traffic` | `id` (which environment), `traffic`: a `Traffic` |
+| `stop` | `pid` (of the control plane that ended), `router` (whether it ended too), `down` (which environments were taken down) |
 | `down` | `id` (which environment), `running` (0: nothing is left) |
 | `scale` | `id` (which environment), `wanted` (numbers of instances by service) |
 | `secret set` | a `SecretSet` |

@@ -1,5 +1,14 @@
 //! Tests of the server from outside.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
+mod doors;
 mod json_docs;
+mod openapi;
+mod site;
+mod streams;
+mod uploads;

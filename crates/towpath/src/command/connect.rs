@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
+use towpath_api::EnvironmentSummary;
 use towpath_api::client::{Client, Error};
 use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
 
 use super::project;
-use crate::arguments::Target;
+use crate::arguments::{Choice, Target};
 use crate::exit::{Failed, Failure};
 use crate::role::api_socket;
 use crate::settings::Settings;
@@ -157,4 +158,56 @@ pub(crate) fn target(target: &Target, settings: &Settings) -> Result<Environment
         ))
     })?;
     Ok(EnvironmentId::new(app, name))
+}
+
+/// Returns the environment that a command means, which may be left out: then it is the one of the app
+/// of the working directory (the only one, or `dev`), else the only one that there is.
+pub(crate) async fn choose(choice: &Choice, settings: &Settings) -> Result<EnvironmentId> {
+    if let Some(environment) = &choice.environment {
+        let named = Target {
+            environment: environment.clone(),
+            app: choice.app.clone(),
+        };
+        return target(&named, settings);
+    }
+    if choice.app.is_none()
+        && let Some(id) = project::environment_of_directory(settings)?
+    {
+        return Ok(id);
+    }
+    let known = client(settings).environments().await?;
+    let known: Vec<EnvironmentSummary> = known
+        .into_iter()
+        .filter(|one| choice.app.as_ref().is_none_or(|app| app == &one.app))
+        .collect();
+    let meant = known
+        .iter()
+        .find(|one| known.len() == 1 || (choice.app.is_some() && one.name == "dev"));
+    if let Some(meant) = meant {
+        return Ok(meant.id.parse()?);
+    }
+    let names: Vec<&str> = known.iter().map(|one| one.id.as_str()).collect();
+    let hint = if names.is_empty() {
+        "there is none yet: towpath up makes one".to_owned()
+    } else {
+        format!("name one of {}", names.join(", "))
+    };
+    Err(Failed::new(Failure::Input, "which environment?")
+        .hint(hint)
+        .into())
+}
+
+/// Returns the app that a text means: an app, `app/environment`, or an environment of the app of the
+/// working directory; that app when nothing is named.
+pub(crate) fn app(text: Option<&str>, settings: &Settings) -> Result<String> {
+    let Some(text) = text else {
+        return Ok(project::app_of_directory(settings)?.to_string());
+    };
+    if let Some((app, _)) = text.split_once('/') {
+        return Ok(app.to_owned());
+    }
+    match project::app_of_directory(settings) {
+        Ok(app) if app.as_str() != text && project::has_environment(text)? => Ok(app.to_string()),
+        _ => Ok(text.to_owned()),
+    }
 }

@@ -14,7 +14,7 @@ use towpath_model::render::{Draft, SecretSource};
 use super::project::{App, warn};
 use super::source::SourceTree;
 use super::{connect, git, print, progress};
-use crate::arguments::{Deploy, Files, Rollout, Target, Up, Wait};
+use crate::arguments::{Choice, Deploy, Files, Rollout, Up, Wait};
 use crate::exit::{Failed, Failure};
 use crate::settings::Settings;
 
@@ -38,7 +38,7 @@ pub(crate) async fn up(arguments: &Up, settings: &Settings) -> Result<ExitCode> 
 /// Brings a release to an environment that is there.
 pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<ExitCode> {
     if let Some(release) = arguments.release {
-        let id = connect::target(&arguments.target, settings)?;
+        let id = connect::choose(&arguments.choice, settings).await?;
         let client = connect::client(settings);
         let request = RedeployRequest {
             release,
@@ -59,7 +59,7 @@ pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<Ex
             ..arguments.files.clone()
         },
     );
-    let app = open_for(&arguments.target, &files, settings)?;
+    let app = open_for(&arguments.choice, &files, settings)?;
     let mut release = Release::of_directory(&app)?;
     if let Some(checkout) = &checkout {
         release.commit = Some(checkout.commit().to_owned());
@@ -71,15 +71,21 @@ pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<Ex
     finish(&client, &app.id, &requested, &arguments.rollout).await
 }
 
-/// Opens the app of the working directory for an environment that was named alone or with its app.
-fn open_for(target: &Target, files: &Files, settings: &Settings) -> Result<App> {
-    let Some((named, environment)) = target.environment.split_once('/') else {
-        return App::open(files, Some(&target.environment), settings);
+/// Opens the app of the working directory for an environment that was named alone, with its app, or
+/// not at all.
+pub(crate) fn open_for(choice: &Choice, files: &Files, settings: &Settings) -> Result<App> {
+    let (app, environment) = match &choice.environment {
+        None => (None, None),
+        Some(text) => match text.split_once('/') {
+            Some((app, environment)) => (Some(app), Some(environment)),
+            None => (None, Some(text.as_str())),
+        },
     };
-    let app = App::open(files, Some(environment), settings)?;
-    if app.id.app.as_str() == named {
+    let named = app.or(choice.app.as_deref());
+    let app = App::open(files, environment, settings)?;
+    let Some(named) = named.filter(|named| *named != app.id.app.as_str()) else {
         return Ok(app);
-    }
+    };
     let message = format!(
         "the app of this directory is `{}`, not `{named}`",
         app.id.app

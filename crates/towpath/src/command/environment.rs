@@ -14,7 +14,7 @@ use towpath_model::id::EnvironmentId;
 
 use super::table::table;
 use super::{connect, print};
-use crate::arguments::{EnvCommand, OnDeployment, Remove, Scale};
+use crate::arguments::{EnvCommand, OnEnvironment, Remove, Scale};
 use crate::exit::{Failed, Failure};
 use crate::settings::Settings;
 
@@ -67,12 +67,18 @@ fn row(environment: &EnvironmentSummary) -> Vec<String> {
         environment
             .deployment
             .map_or_else(String::new, |state| state.words().to_owned()),
-        if environment.on_hold {
-            "on hold".to_owned()
-        } else {
-            String::new()
-        },
+        remark(environment).to_owned(),
     ]
+}
+
+fn remark(environment: &EnvironmentSummary) -> &'static str {
+    if environment.destroying {
+        "being destroyed"
+    } else if environment.on_hold {
+        "on hold"
+    } else {
+        ""
+    }
 }
 
 async fn destroy(remove: &Remove, settings: &Settings) -> Result<ExitCode> {
@@ -151,8 +157,8 @@ pub(crate) async fn scale(scale: &Scale, settings: &Settings) -> Result<ExitCode
 }
 
 /// Stops everything in an environment, and waits for the end of it.
-pub(crate) async fn down(arguments: &OnDeployment, settings: &Settings) -> Result<ExitCode> {
-    let id = connect::target(&arguments.target, settings)?;
+pub(crate) async fn down(arguments: &OnEnvironment, settings: &Settings) -> Result<ExitCode> {
+    let id = connect::choose(&arguments.choice, settings).await?;
     let client = connect::client(settings);
     client.down(&id).await?;
     await_end(&client, &id).await?;
@@ -165,7 +171,8 @@ pub(crate) async fn down(arguments: &OnDeployment, settings: &Settings) -> Resul
     print(&format!("{id} is down; its volumes and releases stay\n"))
 }
 
-async fn await_end(client: &Client, id: &EnvironmentId) -> Result<()> {
+/// Waits until nothing runs in an environment.
+pub(crate) async fn await_end(client: &Client, id: &EnvironmentId) -> Result<()> {
     let deadline = Instant::now() + LONGEST_STOP;
     loop {
         let left = client.environment(id).await?.instances.len();

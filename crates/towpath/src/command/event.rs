@@ -17,7 +17,7 @@ pub(crate) async fn run(arguments: &Events, settings: &Settings) -> Result<ExitC
     if let Some(EventCommand::Verify(verify)) = &arguments.command {
         return check(&client, verify.json).await;
     }
-    let environment = match &arguments.env {
+    let environment = match arguments.environment.as_ref().or(arguments.env.as_ref()) {
         Some(environment) => {
             let target = Target {
                 environment: environment.clone(),

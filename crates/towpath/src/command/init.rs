@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use towpath_model::delivery::{FILE_NAME, scaffold};
+use towpath_compose::Project;
+use towpath_model::delivery::{FILE_NAME, Surroundings, dockerfile_of, scaffold_with};
 
 use super::print;
 use super::project::load;
@@ -34,10 +35,34 @@ pub(crate) fn run(init: &Init, settings: &Settings) -> Result<ExitCode> {
             return Err(error).with_context(|| format!("cannot write {}", path.display()));
         }
     };
-    file.write_all(scaffold(&loaded.project).as_bytes())
+    file.write_all(scaffold_with(&loaded.project, &surroundings(&loaded.project)).as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
     print(&format!(
         "wrote {}\nnext: towpath check, then towpath up\n",
         path.display()
     ))
+}
+
+/// Reads what lies around and says how services are made and run. What cannot be read is not there.
+fn surroundings(project: &Project) -> Surroundings {
+    let mut found = Surroundings::default();
+    for service in project.services.values() {
+        if let Some(path) = dockerfile_of(service)
+            && let Ok(text) = std::fs::read_to_string(&path)
+        {
+            found.dockerfiles.insert(path, text);
+        }
+        let context = service
+            .build
+            .as_ref()
+            .and_then(|build| build.context.clone());
+        if let Some(context) = context
+            && let Ok(entries) = std::fs::read_dir(&context)
+        {
+            let names = entries.flatten().map(|entry| entry.file_name());
+            let names = names.filter_map(|name| name.into_string().ok());
+            found.files.insert(context, names.collect());
+        }
+    }
+    found
 }

@@ -12,7 +12,7 @@ use crate::settings::Settings;
 
 /// Prints lines in the order of their time, and goes on with new ones when asked.
 pub(crate) async fn run(arguments: &Logs, settings: &Settings) -> Result<ExitCode> {
-    let id = connect::target(&arguments.target, settings)?;
+    let id = connect::choose(&arguments.choice, settings).await?;
     let filter = LogFilter {
         services: arguments.service.clone(),
         instance: arguments.instance,

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use towpath_api::{Plan, PlanRequest, ServicePlan};
 
-use super::deploy::Release;
-use super::project::App;
+use super::deploy::{Release, open_for};
 use super::table::table;
 use super::{connect, print};
 use crate::arguments;
@@ -14,12 +13,11 @@ use crate::settings::Settings;
 
 /// Prints the plan of bringing this directory to an environment.
 pub(crate) async fn run(arguments: &arguments::Plan, settings: &Settings) -> Result<ExitCode> {
-    let id = connect::target(&arguments.target, settings)?;
-    let app = App::open(&arguments.files, Some(id.name.as_str()), settings)?;
+    let app = open_for(&arguments.choice, &arguments.files, settings)?;
     let request = PlanRequest {
         draft: Release::of_directory(&app)?.draft,
     };
-    let plan = connect::client(settings).plan(&id, &request).await?;
+    let plan = connect::client(settings).plan(&app.id, &request).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&plan)?));
     }

@@ -13,6 +13,7 @@ use towpath_model::render::{self, RenderInputs, Rendered, wanted_files};
 use super::source::SourceTree;
 use crate::arguments::Files;
 use crate::exit::{Failed, Failure};
+use crate::place;
 use crate::settings::Settings;
 
 /// The app of a directory, as one environment has it.
@@ -90,6 +91,26 @@ pub(crate) fn app_of_directory(settings: &Settings) -> Result<AppName> {
     Ok(AppName::new(app_name(&loaded.project.name))?)
 }
 
+/// Returns the environment that is meant when none is named in the working directory: the only one
+/// of its app, or `dev`. `None` where there is no app.
+pub(crate) fn environment_of_directory(settings: &Settings) -> Result<Option<EnvironmentId>> {
+    let here = std::env::current_dir().context("cannot find the working directory")?;
+    let delivery = delivery(&here)?;
+    // A Compose file that is broken, or none: what runs can be asked for all the same.
+    let Ok(app) = app_of_directory(settings) else {
+        return Ok(None);
+    };
+    let name = choose(&delivery, None)?;
+    Ok(Some(EnvironmentId::new(app, name)))
+}
+
+/// Tells whether the delivery file of the working directory has an environment of this name.
+pub(crate) fn has_environment(name: &str) -> Result<bool> {
+    let here = std::env::current_dir().context("cannot find the working directory")?;
+    let names = delivery(&here)?.file.environment_names();
+    Ok(names.iter().any(|one| one.as_str() == name))
+}
+
 /// Returns the directory that the delivery file is looked for in: that of the first Compose file
 /// that is named, else the working directory.
 fn working_directory(files: &Files) -> Result<PathBuf> {
@@ -129,7 +150,7 @@ fn choose(delivery: &Delivery, wanted: Option<&str>) -> Result<EnvironmentName> 
     only.cloned().ok_or_else(|| {
         let names: Vec<&str> = names.iter().map(EnvironmentName::as_str).collect();
         Failed::new(Failure::Input, "which environment?")
-            .hint(format!("name one of {} with --env", names.join(", ")))
+            .hint(format!("name one of {}", names.join(", ")))
             .into()
     })
 }
@@ -176,8 +197,9 @@ pub(crate) fn warn(warnings: &[Diagnostic]) {
         Style::Plain
     };
     for warning in warnings {
+        let shown = place::from_here(warning).render(style);
         // Nobody is left to be warned when standard error is closed.
-        drop(writeln!(std::io::stderr(), "{}", warning.render(style)));
+        drop(writeln!(std::io::stderr(), "{shown}"));
     }
 }
 

@@ -7,16 +7,13 @@ use jiff::Timestamp;
 use towpath_api::Release;
 
 use super::table::{ago, table};
-use super::{connect, print, project};
+use super::{connect, print};
 use crate::arguments::Releases;
 use crate::settings::Settings;
 
 /// Lists them, newest first.
 pub(crate) async fn run(arguments: &Releases, settings: &Settings) -> Result<ExitCode> {
-    let app = match &arguments.app {
-        Some(app) => app.clone(),
-        None => project::app_of_directory(settings)?.to_string(),
-    };
+    let app = connect::app(arguments.of.as_deref(), settings)?;
     let releases = connect::client(settings).releases(&app).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&releases)?));

@@ -7,12 +7,12 @@ use anyhow::Result;
 use towpath_api::{Deployment, RollbackRequest};
 
 use super::{connect, print, progress};
-use crate::arguments::{OnDeployment, Rollback, Wait};
+use crate::arguments::{OnEnvironment, Rollback, Wait};
 use crate::settings::Settings;
 
 /// Brings an earlier release back.
 pub(crate) async fn rollback(arguments: &Rollback, settings: &Settings) -> Result<ExitCode> {
-    let id = connect::target(&arguments.target, settings)?;
+    let id = connect::choose(&arguments.choice, settings).await?;
     let client = connect::client(settings);
     let request = RollbackRequest {
         release: arguments.release,
@@ -42,10 +42,10 @@ pub(crate) enum Verb {
 /// Does it, and shows the deployment.
 pub(crate) async fn run(
     verb: Verb,
-    arguments: &OnDeployment,
+    arguments: &OnEnvironment,
     settings: &Settings,
 ) -> Result<ExitCode> {
-    let id = connect::target(&arguments.target, settings)?;
+    let id = connect::choose(&arguments.choice, settings).await?;
     let client = connect::client(settings);
     let deployment = match verb {
         Verb::Abort => client.abort(&id).await?,

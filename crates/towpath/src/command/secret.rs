@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::table::{ago, table};
 use super::{connect, print};
-use crate::arguments::{OnDeployment, SecretCommand, SecretRemove, SecretSet};
+use crate::arguments::{OnEnvironment, SecretCommand, SecretRemove, SecretSet};
 use crate::exit::{Failed, Failure};
 use crate::settings::Settings;
 
@@ -77,8 +77,8 @@ fn without_line_end(mut value: Vec<u8>) -> Vec<u8> {
     value
 }
 
-async fn list(arguments: &OnDeployment, settings: &Settings) -> Result<ExitCode> {
-    let id = connect::target(&arguments.target, settings)?;
+async fn list(arguments: &OnEnvironment, settings: &Settings) -> Result<ExitCode> {
+    let id = connect::choose(&arguments.choice, settings).await?;
     let secrets = connect::client(settings).secrets(&id).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&secrets)?));

@@ -4,16 +4,16 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use towpath_api::{Deployment, Environment, Instance, Service};
+use towpath_api::{Deployment, Environment, Instance, Service, Traffic};
 
 use super::table::{ago, table};
-use super::{connect, print};
-use crate::arguments::{Deployments, OnDeployment};
+use super::{connect, print, traffic};
+use crate::arguments::{Deployments, OnEnvironment};
 use crate::settings::Settings;
 
 /// Shows an environment.
-pub(crate) async fn status(arguments: &OnDeployment, settings: &Settings) -> Result<ExitCode> {
-    let id = connect::target(&arguments.target, settings)?;
+pub(crate) async fn status(arguments: &OnEnvironment, settings: &Settings) -> Result<ExitCode> {
+    let id = connect::choose(&arguments.choice, settings).await?;
     let environment = connect::client(settings).environment(&id).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&environment)?));
@@ -43,6 +43,12 @@ fn describe(environment: &Environment, now: Timestamp) -> String {
     }
     if let Some(hold) = &environment.hold {
         text.push_str(&format!("on hold: {}\n", hold.reason));
+    }
+    if environment.destroying {
+        text.push_str("it is being destroyed\n");
+    }
+    if environment.traffic != Traffic::Serving {
+        text.push_str(&format!("{}\n", traffic::words(&environment.traffic)));
     }
     if !environment.router_answers {
         text.push_str("the router does not answer\n");
@@ -106,7 +112,7 @@ fn instance_row(instance: &Instance, now: Timestamp) -> Vec<String> {
 
 /// Lists deployments, newest first.
 pub(crate) async fn deployments(arguments: &Deployments, settings: &Settings) -> Result<ExitCode> {
-    let id = connect::target(&arguments.target, settings)?;
+    let id = connect::choose(&arguments.choice, settings).await?;
     let deployments = connect::client(settings)
         .deployments(&id, arguments.limit)
         .await?;

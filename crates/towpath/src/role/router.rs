@@ -74,6 +74,11 @@ pub(crate) async fn find_or_start(data: &Path) -> Result<RouterClient> {
     }
 }
 
+/// Ends the router of a data directory, if there is one. Requests in flight may end first.
+pub(crate) async fn end(data: &Path) -> Result<()> {
+    watch::end(&RouterClient::new(router_socket(data))).await
+}
+
 /// Starts a router that outlives this process. Should it end before, tokio waits for it.
 fn start(data: &Path) -> Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;

@@ -168,6 +168,13 @@ fn every_mistake_gets_its_words_and_its_exit_code() {
             "{}: {said}",
             case.rule
         );
+        let whole = directory.path().to_str().unwrap();
+        let is_diagnostic = case.said.iter().any(|words| words.contains("yaml:"));
+        assert!(
+            !(is_diagnostic && said.contains(whole)),
+            "{}: the path is longer than it need be: {said}",
+            case.rule
+        );
         for words in case.said {
             assert!(
                 said.contains(words),

@@ -14,6 +14,7 @@ mod exits;
 mod full;
 mod input;
 mod kill;
+mod operate;
 mod orphans;
 mod secrecy;
 mod taken;

@@ -266,11 +266,21 @@ impl Site {
         self.run_with_input(arguments, &[]).await
     }
 
+    /// Runs a command to its end, in another directory.
+    pub(crate) async fn run_in(&self, directory: &Path, arguments: &[&str]) -> Answer {
+        let mut command = self.command(arguments);
+        command.current_dir(directory);
+        self.finish(command, arguments, &[]).await
+    }
+
     /// Runs a command to its end with something on its standard input.
     pub(crate) async fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Answer {
+        self.finish(self.command(arguments), arguments, input).await
+    }
+
+    async fn finish(&self, mut command: Command, arguments: &[&str], input: &[u8]) -> Answer {
         use tokio::io::AsyncWriteExt as _;
-        let mut child = self
-            .command(arguments)
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

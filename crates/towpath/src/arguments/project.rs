@@ -1,0 +1,199 @@
+//! The arguments of commands on a directory: its Compose files, its delivery file, releases of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::Choice;
+
+/// The Compose files and what they are read with.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Files {
+    /// A Compose file; several are merged in their order
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub(crate) compose: Vec<PathBuf>,
+    /// The directory that relative paths start from
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project_directory: Option<PathBuf>,
+    /// The name of the project
+    #[arg(short = 'p', long, value_name = "NAME")]
+    pub(crate) project_name: Option<String>,
+    /// A file of variables, in place of `.env`; several may be named
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// A profile to activate; several may be named
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Vec<String>,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Replace a towpath.yaml that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Only this environment; all when absent
+    #[arg(long, short = 'e', value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `config`.
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one of Docker Compose's own flags"
+)]
+pub(crate) struct Config {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// Print the names of the services
+    #[arg(long)]
+    pub(crate) services: bool,
+    /// Print the names of the volumes
+    #[arg(long)]
+    pub(crate) volumes: bool,
+    /// Print the names of the networks
+    #[arg(long)]
+    pub(crate) networks: bool,
+    /// Print the images
+    #[arg(long)]
+    pub(crate) images: bool,
+    /// Print the profiles
+    #[arg(long)]
+    pub(crate) profiles: bool,
+    /// Print the digest of each service, or of one
+    #[arg(long, value_name = "SERVICE", num_args = 0..=1, default_missing_value = "*")]
+    pub(crate) hash: Option<String>,
+    /// Print the variables that the files use
+    #[arg(long)]
+    pub(crate) variables: bool,
+    /// Print the variables that interpolation sees
+    #[arg(long)]
+    pub(crate) environment: bool,
+    /// Leave variables as they are written
+    #[arg(long)]
+    pub(crate) no_interpolate: bool,
+    /// Print nothing, only check
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// A form of output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// YAML
+    #[default]
+    Yaml,
+    /// JSON
+    Json,
+}
+
+/// How a release is brought out.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Rollout {
+    /// How instances and traffic move, in place of what towpath.yaml says
+    #[arg(long, value_enum)]
+    strategy: Option<StrategyName>,
+    /// What to wait for
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: Wait,
+    /// What to say of the release
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Print JSON, a line for each change
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Rollout {
+    /// Returns the strategy that was typed.
+    pub(crate) fn strategy(&self) -> Option<towpath_api::Strategy> {
+        self.strategy.map(|strategy| match strategy {
+            StrategyName::Rolling => towpath_api::Strategy::Rolling,
+            StrategyName::BlueGreen => towpath_api::Strategy::BlueGreen,
+            StrategyName::Canary => towpath_api::Strategy::Canary,
+            StrategyName::Recreate => towpath_api::Strategy::Recreate,
+        })
+    }
+}
+
+/// How instances and traffic move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StrategyName {
+    /// A few instances at a time
+    Rolling,
+    /// The whole release beside the old one, then all traffic at once
+    BlueGreen,
+    /// A growing share of the traffic, with a verdict at each step
+    Canary,
+    /// Stop, then start; requests are held meanwhile
+    Recreate,
+}
+
+/// What a command waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wait {
+    /// Nothing: the number of the deployment is printed
+    None,
+    /// All traffic on the release, or the deployment's end
+    #[default]
+    Traffic,
+    /// The end of the bake
+    Bake,
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// The environment; the only one, or `dev`, when absent
+    #[arg(long, short = 'e', value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    #[command(flatten)]
+    pub(crate) rollout: Rollout,
+}
+
+/// Arguments of `deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// A release that was made before, by its number
+    #[arg(long, value_name = "NUMBER", conflicts_with = "commit")]
+    pub(crate) release: Option<u32>,
+    /// A commit of this repository, in place of the working tree
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) commit: Option<String>,
+    #[command(flatten)]
+    pub(crate) rollout: Rollout,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
