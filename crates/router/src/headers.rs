@@ -14,6 +14,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACEPARENT_LENGTH: usize = 55;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Why a request is answered 400 by its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,13 +191,7 @@ fn new_traceparent() -> HeaderValue {
 }
 
 fn write_hex(text: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |four: u8| {
-        if four < 10 {
-            b'0' + four
-        } else {
-            b'a' + four - 10
-        }
-    };
+    let digit = |four: u8| DIGITS.get(usize::from(four)).copied().unwrap_or_default();
     for byte in bytes {
         text.extend_from_slice(&[digit(byte >> 4), digit(byte & 0x0f)]);
     }

@@ -20,6 +20,9 @@ const MAX_IDLE: usize = 128;
 /// An idle connection older than this is closed: few servers keep one for longer.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(55);
 
+/// The idle connections of one worker.
+type IdlePool = Mutex<VecDeque<Box<Connection>>>;
+
 /// One instance, from the first table that names it until it is idle and no table names it.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -29,7 +32,7 @@ pub(crate) struct Instance {
     upgraded: AtomicU32,
     retired: AtomicBool,
     ejected: AtomicBool,
-    idle: Box<[Mutex<VecDeque<Connection>>]>,
+    idle: Box<[IdlePool]>,
     multiplexed: Box<[Mutex<Option<Multiplexed>>]>,
     signals: Arc<Signals>,
 }
@@ -121,7 +124,7 @@ impl Instance {
 
     /// Takes the idle connection of `worker` that was used last, if it is still open and was idle
     /// for no longer than `max_age`.
-    pub(crate) fn take_idle(&self, worker: usize, max_age: Duration) -> Option<Connection> {
+    pub(crate) fn take_idle(&self, worker: usize, max_age: Duration) -> Option<Box<Connection>> {
         let now = Instant::now();
         loop {
             let connection = locked(self.idle.get(worker)?).pop_back()?;
@@ -136,7 +139,7 @@ impl Instance {
     }
 
     /// Keeps `connection` for another request.
-    pub(crate) fn put_idle(&self, worker: usize, connection: Connection) {
+    pub(crate) fn put_idle(&self, worker: usize, connection: Box<Connection>) {
         let Some(pool) = self.idle.get(worker) else {
             return;
         };

@@ -1,7 +1,7 @@
 //! Compiles wire tables, and keeps what outlives them: instances, counters, walks of routes. Not
 //! in the path of a request: only the control side uses it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl Registry {
     /// in force; call [`Self::retire`] after that for those that it no longer names.
     pub(crate) fn compile(&mut self, source: &RouteTable) -> Table {
         self.version += 1;
-        let mut listeners = HashMap::with_capacity(source.listeners.len());
+        let mut listeners = BTreeMap::new();
         for (&address, listener) in &source.listeners {
             let routes: Vec<_> = listener
                 .routes

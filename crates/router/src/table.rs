@@ -4,7 +4,7 @@
 mod matching;
 mod route;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ pub(crate) use route::{Policy, REFUSED, Route, RouteState, Target};
 pub(crate) struct Table {
     /// Counts the swaps of this process, so that no two tables share a version.
     pub(crate) version: u64,
-    pub(crate) listeners: HashMap<SocketAddr, ListenerTable>,
+    /// A tree: it is searched for every request, and hashing an address costs more than that.
+    pub(crate) listeners: BTreeMap<SocketAddr, ListenerTable>,
     pub(crate) names: HashMap<SocketAddr, Views>,
 }
 

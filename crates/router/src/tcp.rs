@@ -45,7 +45,7 @@ pub(crate) async fn serve(io: TcpStream, peer: IpAddr, place: Place) {
     crate::tunnel::run(client, tunnel).await;
 }
 
-async fn connect(place: &Place) -> Option<(Connection, Pick, Duration)> {
+async fn connect(place: &Place) -> Option<(Box<Connection>, Pick, Duration)> {
     let query = Query {
         listener: place.listener,
         host: "",

@@ -141,13 +141,13 @@ async fn send_h1(
     }
 }
 
-fn idle(instance: &Instance, worker: usize, idempotent: bool) -> Option<Connection> {
+fn idle(instance: &Instance, worker: usize, idempotent: bool) -> Option<Box<Connection>> {
     if idempotent {
         return instance.take_idle(worker, REUSE_AGE);
     }
     instance
         .take_idle(worker, FRESH_REUSE_AGE)
-        .filter(Connection::is_surely_open)
+        .filter(|connection| connection.is_surely_open())
 }
 
 async fn send_h2(

@@ -36,7 +36,7 @@ const HEAD_LIMITS: HeadLimits = HeadLimits {
 /// How long a client that sent `Expect: 100-continue` is kept waiting for a backend's word.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
-/// An open connection to a backend.
+/// An open connection to a backend. It is kept in a box: it changes hands often, and is large.
 #[derive(Debug)]
 pub(crate) struct Connection {
     io: TcpStream,
@@ -114,7 +114,7 @@ pub(crate) struct Answer {
 
 #[derive(Debug)]
 struct Exchange {
-    connection: Connection,
+    connection: Box<Connection>,
     body: Body,
     framing: Framing,
     upload: Upload,
@@ -134,20 +134,20 @@ enum Upload {
 
 impl Connection {
     /// Opens a connection to `instance`.
-    pub(crate) async fn open(instance: &Instance, timeout: Duration) -> io::Result<Self> {
+    pub(crate) async fn open(instance: &Instance, timeout: Duration) -> io::Result<Box<Self>> {
         let connecting = TcpStream::connect(instance.address);
         let io = tokio::time::timeout(timeout, connecting)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         io.set_nodelay(true)?;
-        Ok(Self {
+        Ok(Box::new(Self {
             io,
             read: BytesMut::new(),
             outbox: Outbox::default(),
             watchdog: Watchdog::default(),
             idle_since: Instant::now(),
             reused: false,
-        })
+        }))
     }
 
     /// Whether the connection has already served a request.
@@ -181,7 +181,7 @@ impl Connection {
 
     /// Sends a request and waits for the head of the answer.
     pub(crate) async fn send(
-        mut self,
+        mut self: Box<Self>,
         head: Head<'_>,
         body: Body,
         bounds: Bounds,
@@ -358,6 +358,6 @@ fn is_interim(status: StatusCode) -> bool {
 impl Answer {
     /// Takes the connection, after `101 Switching Protocols`.
     pub(crate) fn into_connection(self) -> Connection {
-        self.exchange.connection
+        *self.exchange.connection
     }
 }
