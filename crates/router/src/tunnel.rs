@@ -7,8 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::downstream::h1::ClientEnd;
 use crate::forward::Tunnel;
@@ -20,6 +19,8 @@ use crate::watchdog::Watchdog;
 struct Flow {
     waiting: BytesMut,
     state: FlowState,
+    /// Whether the sink may still hold something back.
+    unflushed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,7 @@ impl Flow {
         Self {
             waiting: early,
             state: FlowState::Open,
+            unflushed: false,
         }
     }
 
@@ -42,15 +44,23 @@ impl Flow {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
+        source: &mut (impl AsyncRead + Unpin),
+        sink: &mut (impl AsyncWrite + Unpin),
         moved: &mut bool,
     ) -> Poll<io::Result<()>> {
         loop {
             while !self.waiting.is_empty() {
                 let written = ready!(Pin::new(&mut *sink).poll_write(cx, &self.waiting))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
                 *moved = true;
+                self.unflushed = true;
                 self.waiting.advance(written);
+            }
+            if self.unflushed {
+                ready!(Pin::new(&mut *sink).poll_flush(cx))?;
+                self.unflushed = false;
             }
             match self.state {
                 FlowState::Ended => return Poll::Ready(Ok(())),
@@ -71,7 +81,10 @@ impl Flow {
 }
 
 /// Copies both ways until both sides ended, one failed, or nothing moved for the idle timeout.
-pub(crate) async fn run(client: ClientEnd, tunnel: Tunnel) {
+pub(crate) async fn run<C>(client: ClientEnd<C>, tunnel: Tunnel)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let ClientEnd {
         io: mut client,
         early: from_client,

@@ -48,13 +48,13 @@ pub(super) enum End {
     /// It speaks HTTP/2; these bytes of it were read.
     Http2(TcpStream, BytesMut),
     /// It was upgraded.
-    Tunnel(Box<ClientEnd>, Box<Tunnel>),
+    Tunnel(Box<ClientEnd<TcpStream>>, Box<Tunnel>),
 }
 
 /// The client's end of an upgraded connection.
 #[derive(Debug)]
-pub(crate) struct ClientEnd {
-    pub(crate) io: TcpStream,
+pub(crate) struct ClientEnd<C> {
+    pub(crate) io: C,
     /// What the client sent behind its head.
     pub(crate) early: BytesMut,
 }

@@ -1,4 +1,6 @@
-//! HTTP/2 from clients, with prior knowledge. Not HTTP/1.1, and no extended CONNECT.
+//! HTTP/2 from clients, with prior knowledge. Not HTTP/1.1.
+
+mod websocket;
 
 use std::io;
 use std::pin::Pin;
@@ -82,6 +84,7 @@ pub(super) async fn serve(
     let connection = http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .enable_connect_protocol()
         .max_header_list_size(head_bytes)
         .adaptive_window(true)
         .keep_alive_interval(keep_alive)
@@ -101,6 +104,9 @@ pub(super) async fn serve(
 }
 
 async fn answer(origin: &Origin, request: Request<Incoming>) -> Response<Body> {
+    if websocket::is_opening(&request) {
+        return websocket::open(origin, request).await;
+    }
     let request = request.map(|body| {
         if http_body::Body::is_end_stream(&body) {
             Body::Empty

@@ -2,10 +2,18 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use towpath_model::routing::{FULL_WEIGHT, Protocol, RouteMode};
 
@@ -73,6 +81,62 @@ async fn a_websocket_lives_across_swaps_and_is_counted_until_it_closes() {
         .iter()
         .find(|traffic| traffic.workload == workload("a"));
     assert_eq!(counted.unwrap().counters.classes, [1, 0, 0, 0, 0]);
+}
+
+/// Opens a WebSocket over HTTP/2; the connection lives as long as the set.
+async fn connect_over_http2(address: SocketAddr) -> (Response<Incoming>, JoinSet<()>) {
+    let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    let request = |method: &str| {
+        Request::builder()
+            .method(method)
+            .uri(format!("http://{address}/chat"))
+            .header("sec-websocket-version", "13")
+            .body(Empty::<Bytes>::new())
+            .unwrap()
+    };
+    // With the first answer it is known that the server takes such requests.
+    drop(sender.send_request(request("GET")).await.unwrap());
+    let mut opening = request("CONNECT");
+    let protocol = hyper::ext::Protocol::from_static("websocket");
+    opening.extensions_mut().insert(protocol);
+    (sender.send_request(opening).await.unwrap(), tasks)
+}
+
+#[tokio::test]
+async fn a_websocket_over_http_2_reaches_a_backend_that_speaks_http_11() {
+    let (backend, address) = (echoing_websocket().await, free_address());
+    let router = TestRouter::serving(&simple(1, address, backend.address)).await;
+    let (response, _connection) = connect_over_http2(address).await;
+    assert_eq!(response.status(), 200);
+    for gone in ["connection", "upgrade", "sec-websocket-accept"] {
+        assert!(!response.headers().contains_key(gone), "{gone}");
+    }
+    let io = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let mut socket = WebSocketStream::from_raw_socket(io, Role::Client, None).await;
+    for text in ["short".to_owned(), "long".repeat(100_000)] {
+        socket.send(Message::text(text.as_str())).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+    }
+    let load = router.report().await.load(&instance(1)).cloned().unwrap();
+    assert_eq!((load.in_flight, load.upgraded), (0, 1));
+    socket.close(None).await.unwrap();
+    while let Some(Ok(_)) = socket.next().await {}
+    drop(socket);
+    eventually("it is no longer counted", || async {
+        router.report().await.loads.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_websocket_over_http_2_that_the_backend_refuses_is_not_open() {
+    let (plain, address) = (Backend::saying("no sockets here").await, free_address());
+    let _router = TestRouter::serving(&simple(1, address, plain.address)).await;
+    let (response, _connection) = connect_over_http2(address).await;
+    assert_eq!(response.status(), 502);
 }
 
 #[tokio::test]
