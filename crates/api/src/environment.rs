@@ -100,7 +100,7 @@ pub struct Service {
     pub running: u32,
     /// How many are healthy and may be given requests.
     pub healthy: u32,
-    /// Whether it has a volume of its own: there is never more than one instance of it.
+    /// Whether there is never more than one instance of it at once.
     pub stateful: bool,
     /// Which releases its requests go to.
     pub shares: Vec<Share>,

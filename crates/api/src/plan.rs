@@ -43,8 +43,12 @@ pub struct ServicePlan {
     pub replicas_before: u32,
     /// Instances afterwards.
     pub replicas: u32,
-    /// Whether it has a volume of its own: the old instance stops before the new one starts.
+    /// Whether there are never two instances of it at once: the old instance stops before the new
+    /// one starts, whatever the strategy.
     pub stateful: bool,
+    /// Why that is so, and where the Compose file says it; `null` when it is not.
+    #[serde(default)]
+    pub exclusive: Option<String>,
 }
 
 /// What would change of a service.

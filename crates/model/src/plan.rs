@@ -42,8 +42,9 @@ pub struct ServicePlan {
     pub replicas_before: u32,
     /// Instances afterwards.
     pub replicas: u32,
-    /// Whether it has a volume of its own: the old instance stops before the new one starts.
-    pub stateful: bool,
+    /// Why there can never be two instances of it at once, so that the old one stops before the new
+    /// one starts, and where the Compose file says so. `None` when there can.
+    pub exclusive: Option<String>,
 }
 
 /// What would change of a service.
@@ -86,7 +87,7 @@ pub fn plan(environment: &Environment, rendering: &Rendering) -> Plan {
                 change: Change::Removed,
                 replicas_before: environment.wanted(service),
                 replicas: 0,
-                stateful: service.is_stateful(),
+                exclusive: exclusive(service),
             }),
     );
     let irreversible = |service: &RenderedService| service.role == Role::Job { irreversible: true };
@@ -119,8 +120,16 @@ fn compare(
         } else {
             environment.wanted(service)
         },
-        stateful: service.is_stateful(),
+        exclusive: exclusive(service),
     }
+}
+
+fn exclusive(service: &RenderedService) -> Option<String> {
+    let why = service.spec.exclusive()?;
+    Some(match &service.exclusive_at {
+        Some(place) => format!("{why} ({place})"),
+        None => why.to_string(),
+    })
 }
 
 fn differing_fields(before: &RenderedService, after: &RenderedService) -> Vec<String> {

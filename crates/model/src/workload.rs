@@ -59,6 +59,9 @@ pub struct WorkloadSpec {
     pub stop_grace: Duration,
     /// Limits on what it may use.
     pub limits: Limits,
+    /// Workloads whose replacement replaces this one too (`restart: true` of `depends_on`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_with: Vec<WorkloadId>,
     /// What makes it a container; a plain process when absent. A container's `command` and `build`
     /// are here, not above.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -301,6 +301,7 @@ pub(crate) fn spec(line: &str) -> WorkloadSpec {
         stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(10),
         limits: Limits::default(),
+        restart_with: Vec::new(),
         container: None,
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn render(context: &mut Context<'_>, subject: &Subject<'_>) -> Parts 
         stop_signal: limits::stop_signal_of_container(subject),
         stop_grace: limits::stop_grace(subject),
         limits: limits::limits(context, subject),
+        restart_with: Vec::new(),
         container: None,
     };
     spec.container = Some(Box::new(container));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, SecretName, SecretVersion, ServiceName};
+use crate::id::{Digest, SecretName, SecretVersion, ServiceName, WorkloadId};
 use crate::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
 use crate::rollout::Settings;
 use crate::routing::{Protocol, RoutePolicy};
@@ -39,6 +39,9 @@ pub struct DraftService {
     pub replicas: u32,
     /// What must be true of others before it starts.
     pub depends_on: BTreeMap<ServiceName, Condition>,
+    /// Those whose replacement replaces it too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub restart_with: BTreeSet<ServiceName>,
     /// Whether it runs for ever or to its end.
     pub role: Role,
     /// Whether an instance that ends is started again.
@@ -128,13 +131,8 @@ impl Draft {
         if !missing.is_empty() {
             return Err(MissingSecrets { secrets: missing });
         }
-        let services = self
-            .services
-            .iter()
-            .map(|(name, service)| (name.clone(), service.pinned(&secrets)))
-            .collect();
         Ok(Rendering {
-            services,
+            services: self.pinned(&secrets),
             secrets,
             settings: self.settings.clone(),
             source: self.source.clone(),
@@ -142,10 +140,44 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// Makes all services with their secrets pinned, each after those that it is replaced with.
+    fn pinned(
+        &self,
+        versions: &BTreeMap<SecretName, SecretVersion>,
+    ) -> BTreeMap<ServiceName, RenderedService> {
+        let mut done: BTreeMap<ServiceName, RenderedService> = BTreeMap::new();
+        while done.len() < self.services.len() {
+            let waiting =
+                |name: &ServiceName| self.services.contains_key(name) && !done.contains_key(name);
+            let mut left = self.services.iter().filter(|(name, _)| waiting(name));
+            let ready = left
+                .clone()
+                .find(|(_, service)| !service.restart_with.iter().any(waiting));
+            // The compose crate refuses cycles; a document from elsewhere may have one.
+            let Some((name, service)) = ready.or_else(|| left.next()) else {
+                break;
+            };
+            let with = service.restart_with.iter();
+            let with = with
+                .filter_map(|name| Some(done.get(name)?.workload.clone()))
+                .collect();
+            let service = service.pinned(versions, with);
+            done.insert(name.clone(), service);
+        }
+        done
+    }
+}
+
 impl DraftService {
     /// Makes the service with its secrets pinned; all of them have to be in `versions`.
-    fn pinned(&self, versions: &BTreeMap<SecretName, SecretVersion>) -> RenderedService {
+    fn pinned(
+        &self,
+        versions: &BTreeMap<SecretName, SecretVersion>,
+        restart_with: Vec<WorkloadId>,
+    ) -> RenderedService {
         let mut spec = self.spec.clone();
+        spec.restart_with = restart_with;
         spec.secrets = self
             .secrets
             .iter()

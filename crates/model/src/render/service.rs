@@ -1,6 +1,6 @@
 //! One service of a draft, and the draft as a whole. The rules for its parts are beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -237,6 +237,7 @@ fn service(
         secrets: made.secrets,
         replicas: replicas(context, subject),
         depends_on: depends_on(context, subject),
+        restart_with: restart_with(subject),
         role: role(context, subject),
         restart: restart(subject),
         routes: made.routes,
@@ -283,6 +284,7 @@ fn process(
         stop_signal: limits::stop_signal(context, subject),
         stop_grace: limits::stop_grace(subject),
         limits: limits::limits(context, subject),
+        restart_with: Vec::new(),
         container: None,
     };
     container::Parts {
@@ -366,15 +368,6 @@ fn depends_on(
 ) -> BTreeMap<ServiceName, Condition> {
     let mut conditions = BTreeMap::new();
     for (name, dependency) in &subject.service.depends_on {
-        if dependency.restart {
-            let span = context.compose(&subject.at(&["depends_on", name, "restart"]));
-            let message = format!(
-                "`{}` is not restarted when `{name}` is replaced",
-                subject.name
-            );
-            let help = "its address stays the same: let the program connect anew";
-            context.warn("ignored", message, span, help);
-        }
         let is_there = context.inputs.loaded.project.services.contains_key(name);
         match ServiceName::new(name.as_str()) {
             Ok(name) if is_there => {
@@ -395,6 +388,16 @@ fn depends_on(
         }
     }
     conditions
+}
+
+/// Returns the services whose replacement replaces this one too. A job runs with every release
+/// anyway.
+fn restart_with(subject: &Subject<'_>) -> BTreeSet<ServiceName> {
+    let dependencies = subject.service.depends_on.iter();
+    dependencies
+        .filter(|(_, dependency)| dependency.restart && !subject.is_job)
+        .filter_map(|(name, _)| ServiceName::new(name.as_str()).ok())
+        .collect()
 }
 
 fn role(context: &mut Context<'_>, subject: &Subject<'_>) -> Role {

@@ -12,6 +12,7 @@ mod delivery_schema;
 mod fixture;
 mod reference;
 mod render;
+mod render_cases;
 mod render_docker;
 mod render_rules;
 mod rollback;

@@ -65,6 +65,7 @@ pub(crate) fn service(name: &str, version: &str, replicas: u32) -> RenderedServi
         stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(10),
         limits: Limits::default(),
+        restart_with: Vec::new(),
         container: None,
     };
     RenderedService {

@@ -74,7 +74,8 @@ fn service_plan(service: &ServicePlan) -> api::ServicePlan {
         fields,
         replicas_before: service.replicas_before,
         replicas: service.replicas,
-        stateful: service.stateful,
+        stateful: service.exclusive.is_some(),
+        exclusive: service.exclusive.clone(),
     }
 }
 

@@ -309,6 +309,7 @@ fn spec(name: &'static str, blueprint: &Blueprint) -> WorkloadSpec {
         stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(3),
         limits: Limits::default(),
+        restart_with: Vec::new(),
         container: None,
     }
 }

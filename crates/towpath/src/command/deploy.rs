@@ -129,7 +129,7 @@ impl Release {
     pub(crate) fn of_directory(app: &App) -> Result<Self> {
         let secrets = app.loaded.project.secrets.values();
         let secret_files = secrets.filter_map(|secret| secret.file.as_ref().map(PathBuf::from));
-        let tree = SourceTree::walk(app.directory(), &secret_files.collect())?;
+        let tree = SourceTree::walk(app.directory(), app.engine(), &secret_files.collect())?;
         let rendered = app.render(Some(&tree))?;
         warn(&app.loaded.warnings);
         warn(&rendered.warnings);

@@ -46,8 +46,14 @@ fn row(service: &ServicePlan) -> Vec<String> {
         format!("{} -> {}", service.replicas_before, service.replicas)
     };
     let mut differs = service.fields.join(", ");
-    if service.stateful && !service.fields.is_empty() {
-        differs.push_str(" (it stops before it starts: it has a volume of its own)");
+    if let Some(exclusive) = service
+        .exclusive
+        .as_ref()
+        .filter(|_| !service.fields.is_empty())
+    {
+        differs.push_str(&format!(
+            "; no rolling release: it {exclusive}, so it stops before it starts"
+        ));
     }
     vec![
         service.service.clone(),
@@ -76,7 +82,8 @@ mod tests {
                 fields: vec!["environment.A".to_owned()],
                 replicas_before: 1,
                 replicas: 2,
-                stateful: false,
+                stateful: true,
+                exclusive: Some("writes to the volume `data` (compose.yaml:7:9)".to_owned()),
             }],
         });
         for words in [
@@ -84,6 +91,7 @@ mod tests {
             "replaced",
             "1 -> 2",
             "environment.A",
+            "no rolling release: it writes to the volume `data` (compose.yaml:7:9)",
             "irreversible",
         ] {
             assert!(text.contains(words), "{words} in {text}");

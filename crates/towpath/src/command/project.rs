@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use towpath_compose::{Diagnostic, LoadOptions, Loaded, RealFiles, Source, Style};
-use towpath_model::delivery::{Delivery, FILE_NAME};
+use towpath_model::delivery::{Delivery, Engine, FILE_NAME};
 use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
 use towpath_model::render::{self, RenderInputs, Rendered, wanted_files};
 
@@ -52,6 +52,12 @@ impl App {
             loaded,
             id: EnvironmentId::new(app, name),
         })
+    }
+
+    /// Returns what the environment runs on.
+    pub(crate) fn engine(&self) -> Engine {
+        let settings = self.delivery.file.environment(&self.id.name);
+        settings.unwrap_or_default().engine
     }
 
     /// Returns the directory of the source tree.

@@ -12,10 +12,15 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ignore::WalkBuilder;
 use towpath_api::tree::{ContentHash, EntryKind, Tree, TreePath};
+use towpath_model::delivery::Engine;
 use towpath_model::id::Digest;
 
 /// A file that says what is not part of a release, as `.gitignore` does.
-const IGNORE_FILES: [&str; 2] = [".dockerignore", ".towpathignore"];
+const IGNORE_FILE: &str = ".towpathignore";
+
+/// What a build of an image leaves out, which processes miss as little. The Docker engine needs it
+/// though: a `Dockerfile` and what is mounted are often named in it.
+const BUILD_IGNORE_FILE: &str = ".dockerignore";
 
 /// A source tree that was walked: what is in it, and its digest.
 #[derive(Debug)]
@@ -31,17 +36,23 @@ pub(crate) struct SourceTree {
 }
 
 impl SourceTree {
-    /// Walks a directory. What `.gitignore`, `.dockerignore` or `.towpathignore` name is left out,
-    /// and `.git` and `secret_files`, the files that secrets are read from, always.
-    pub(crate) fn walk(root: &Path, secret_files: &BTreeSet<PathBuf>) -> Result<Self> {
+    /// Walks a directory. What `.gitignore` or `.towpathignore` name is left out, for processes what
+    /// `.dockerignore` names too, and `.git` and `secret_files`, the files that secrets are read
+    /// from, always.
+    pub(crate) fn walk(
+        root: &Path,
+        engine: Engine,
+        secret_files: &BTreeSet<PathBuf>,
+    ) -> Result<Self> {
         let mut builder = WalkBuilder::new(root);
         builder
             .hidden(false)
             .git_global(false)
             .require_git(false)
             .follow_links(false);
-        for name in IGNORE_FILES {
-            builder.add_custom_ignore_filename(name);
+        builder.add_custom_ignore_filename(IGNORE_FILE);
+        if engine == Engine::Process {
+            builder.add_custom_ignore_filename(BUILD_IGNORE_FILE);
         }
         builder.filter_entry(|entry| entry.file_name() != ".git");
         let mut tree = Tree::default();
@@ -168,25 +179,43 @@ mod tests {
         write("node_modules/left-pad.js", "x");
         write(".git/HEAD", "ref");
         write(".env", "A=1");
-        let tree = SourceTree::walk(directory.path(), &BTreeSet::new()).unwrap();
+        let tree = SourceTree::walk(directory.path(), Engine::Process, &BTreeSet::new()).unwrap();
         let names: Vec<_> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(names, [".env", ".gitignore", "src/main.py"]);
         let before = tree.digest.clone();
         write("node_modules/right-pad.js", "y");
         assert_eq!(
-            SourceTree::walk(directory.path(), &BTreeSet::new())
+            SourceTree::walk(directory.path(), Engine::Process, &BTreeSet::new())
                 .unwrap()
                 .digest,
             before
         );
         write("src/main.py", "print(1)");
         assert_ne!(
-            SourceTree::walk(directory.path(), &BTreeSet::new())
+            SourceTree::walk(directory.path(), Engine::Process, &BTreeSet::new())
                 .unwrap()
                 .digest,
             before
         );
     }
+
+    #[test]
+    fn what_a_build_leaves_out_is_left_in_for_the_docker_engine() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            (".dockerignore", "Dockerfile\n"),
+            ("Dockerfile", "FROM base"),
+        ] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let has = |engine| {
+            let tree = SourceTree::walk(directory.path(), engine, &BTreeSet::new()).unwrap();
+            tree.files.contains_key("Dockerfile")
+        };
+        assert!(has(Engine::Docker));
+        assert!(!has(Engine::Process));
+    }
+
     #[test]
     fn links_that_lead_outside_are_left_out() {
         let directory = tempfile::tempdir().unwrap();
@@ -197,7 +226,7 @@ mod tests {
         link("file", "inside");
         link("/etc/hostname", "absolute");
         link("../elsewhere", "above");
-        let tree = SourceTree::walk(directory.path(), &BTreeSet::new()).unwrap();
+        let tree = SourceTree::walk(directory.path(), Engine::Process, &BTreeSet::new()).unwrap();
         let names: Vec<_> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(names, ["file", "inside"]);
         let mut left_out = tree.left_out;
@@ -211,7 +240,8 @@ mod tests {
         let secret = directory.path().join("password.txt");
         std::fs::write(&secret, "hunter2").unwrap();
         std::fs::write(directory.path().join("app"), "x").unwrap();
-        let tree = SourceTree::walk(directory.path(), &BTreeSet::from([secret])).unwrap();
+        let tree =
+            SourceTree::walk(directory.path(), Engine::Process, &BTreeSet::from([secret])).unwrap();
         let names: Vec<_> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(names, ["app"]);
     }
