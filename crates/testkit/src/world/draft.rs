@@ -33,6 +33,7 @@ pub fn draft(version: &str) -> Draft {
         stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(1),
         limits: Limits::default(),
+        restart_with: Vec::new(),
         container: None,
     };
     let web = DraftService {
@@ -40,6 +41,7 @@ pub fn draft(version: &str) -> Draft {
         secrets: Vec::new(),
         replicas: 2,
         depends_on: BTreeMap::new(),
+        restart_with: std::collections::BTreeSet::new(),
         role: Role::Service,
         restart: Restart::Always,
         routes: vec![RouteSpec {
