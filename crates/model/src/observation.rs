@@ -61,6 +61,10 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// Why it never started, where it did not.
     pub error: Option<String>,
+    /// What else is known of why it ended: that it was killed for want of memory, that somebody
+    /// removed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// When.
     pub at: Timestamp,
     /// The last lines that it wrote, newest last.
@@ -75,11 +79,18 @@ impl Exit {
 
     /// Describes the end in a few words.
     pub fn summary(&self) -> String {
-        match (&self.error, self.code, self.signal) {
-            (Some(error), _, _) => format!("could not start: {error}"),
+        let ended = match (&self.error, self.code, self.signal) {
+            (Some(error), _, _) => return format!("could not start: {error}"),
             (None, Some(code), _) => format!("exited with code {code}"),
             (None, None, Some(signal)) => format!("ended by signal {signal}"),
-            (None, None, None) => "ended, nobody saw how".to_owned(),
+            (None, None, None) => match &self.note {
+                Some(note) => return format!("ended: {note}"),
+                None => return "ended, nobody saw how".to_owned(),
+            },
+        };
+        match &self.note {
+            Some(note) => format!("{ended} ({note})"),
+            None => ended,
         }
     }
 }

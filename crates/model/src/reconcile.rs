@@ -59,6 +59,7 @@ fn disappeared(turn: &Turn<'_>) -> Exit {
         code: None,
         signal: None,
         error: Some("the engine has no record of it any more".to_owned()),
+        note: None,
         at: turn.now,
         log_tail: Vec::new(),
     }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber};
+use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, ServiceName};
 use towpath_model::observation::{ArtifactState, Exit, InstanceState};
 use towpath_model::port::{
-    Artifacts, Engine, EngineObservation, InstanceStart, LogQuery, PortError, Stop, Volumes,
+    Artifacts, Engine, EngineObservation, ImageRequest, InstanceStart, LogQuery, PortError, Stop,
+    Volumes,
 };
 use towpath_model::workload::{Command, WorkloadSpec};
 
@@ -50,6 +51,12 @@ pub trait Subject: Send + Sync {
 
     /// Returns a build step that succeeds or fails.
     fn build(&self, succeeds: bool) -> Command;
+
+    /// Returns the images that a release with these build steps needs, where instances are
+    /// containers.
+    fn images(&self, _builds: &[Command]) -> BTreeMap<ServiceName, ImageRequest> {
+        BTreeMap::new()
+    }
 
     /// Replaces the engine by another one on the same place, as a restart of the platform does.
     async fn restart(&mut self);
@@ -187,13 +194,14 @@ async fn prepare(
     builds: &[Command],
 ) -> ArtifactState {
     let service = subject.spec(Behaviour::Serves).service;
+    let images = subject.images(builds);
     let builds = builds.iter().map(|build| (service.clone(), build.clone()));
     let artifacts = Artifacts {
         environment: environment.clone(),
         release: FIRST,
         source: None,
         builds: builds.collect(),
-        images: BTreeMap::new(),
+        images,
     };
     subject
         .engine()

@@ -139,6 +139,7 @@ fn exited(code: i32) -> InstanceState {
         code: Some(code),
         signal: None,
         error: None,
+        note: None,
         at: Timestamp::now(),
         log_tail: vec!["the last line".to_owned()],
     })

@@ -10,7 +10,7 @@ use rustix::process::geteuid;
 use towpath_model::id::InstanceId;
 use towpath_model::workload::Limits;
 
-use super::secrets::directory_name;
+use crate::secret_place::directory_name;
 
 /// The controllers that the limits need.
 const NEEDED: [&str; 3] = ["cpu", "memory", "pids"];

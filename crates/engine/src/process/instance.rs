@@ -21,6 +21,7 @@ use super::state::{StateFile, exit};
 use super::{cgroup, layout, secrets, signals, sweep, variables};
 use crate::log;
 use crate::procfs::{Identity, boot_id};
+use crate::secret_place;
 use crate::shim::files;
 use crate::shim::launch::{End, Launch, Program, Report, Run, StopRequest};
 
@@ -232,7 +233,7 @@ pub(super) fn conclude(
         }
         end
     });
-    if let Err(error) = secrets::remove(&file.secrets) {
+    if let Err(error) = secret_place::remove(&file.secrets) {
         tracing::warn!(instance = %file.id, %error, "secrets could not be removed");
     }
     let mut tail = log::tail(&directory.join(layout::LOG), TAIL_LINES);

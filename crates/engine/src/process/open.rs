@@ -21,8 +21,9 @@ use super::layout::{self, Layout};
 use super::ports::Ports;
 use super::shared::{Artifact, Environment, Instance, Shared};
 use super::state::{ReleaseFile, StateFile};
-use super::{plan, release, secrets, sweep, tree};
+use super::{plan, release, sweep, tree};
 use crate::procfs::{Identity, boot_id};
+use crate::secret_place;
 use crate::shim::files;
 use crate::shim::launch::{Run, StopRequest};
 
@@ -82,7 +83,7 @@ pub(super) fn open(
         .create(&apps)
         .map_err(files(&apps))?;
     let secret_place = match config.secrets {
-        SecretPlace::Memory => secrets::place_in_memory(&data_id),
+        SecretPlace::Memory => secret_place::place_in_memory(&data_id),
         SecretPlace::InstanceDirectory => None,
     };
     let seed = u64::from_str_radix(&data_id, 16).unwrap_or_default();
@@ -228,7 +229,7 @@ fn read_instance(
             return Ok(Some((file, instance)));
         }
         // It never began, and with the claim it never will: it may be asked for again.
-        secrets::remove(&file.secrets)?;
+        secret_place::remove(&file.secrets)?;
         return tree::remove(path).map(|()| None);
     };
     if ended || !lives(&run) {
@@ -310,7 +311,7 @@ fn forget_lost_secrets(shared: &Shared) {
     };
     for (path, _) in named(place).unwrap_or_default() {
         if !wanted.contains(&path)
-            && let Err(error) = secrets::remove(&path)
+            && let Err(error) = secret_place::remove(&path)
         {
             tracing::warn!(path = %path.display(), %error, "secrets could not be removed");
         }

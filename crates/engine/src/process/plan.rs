@@ -14,6 +14,7 @@ use super::shared::Shared;
 use super::state::{MARK, StateFile};
 use super::{secrets, user, variables};
 use crate::procfs::random_name;
+use crate::secret_place;
 use crate::shim::launch::Credentials;
 
 /// A plan of an instance.
@@ -122,7 +123,7 @@ fn text(path: &Path) -> String {
 /// Returns where the secrets of an instance are.
 pub(super) fn secrets_of(shared: &Shared, id: &InstanceId) -> PathBuf {
     match &shared.secret_place {
-        Some(place) => place.join(secrets::directory_name(id)),
+        Some(place) => place.join(secret_place::directory_name(id)),
         None => shared.layout.instance(id).join("secrets"),
     }
 }

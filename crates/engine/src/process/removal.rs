@@ -8,7 +8,8 @@ use towpath_model::observation::InstanceState;
 use towpath_model::port::{PortError, Volumes};
 
 use super::shared::{Shared, failed};
-use super::{layout, plan, secrets, sweep, tree};
+use super::{layout, plan, sweep, tree};
+use crate::secret_place;
 
 /// Logs of removed instances that are kept of each service.
 const OLD_LOGS: usize = 20;
@@ -31,7 +32,7 @@ impl Shared {
 
     fn remove_files(&self, id: &InstanceId) -> io::Result<()> {
         let directory = self.layout.instance(id);
-        secrets::remove(&plan::secrets_of(self, id))?;
+        secret_place::remove(&plan::secrets_of(self, id))?;
         let old_log = self.layout.old_log(id);
         if let Some(parent) = old_log.parent() {
             fs::create_dir_all(parent)?;
@@ -85,7 +86,7 @@ impl Shared {
         self.kill_strays(id)
             .map_err(|error| failed(attempted(), &error))?;
         for instance in &instances {
-            secrets::remove(&plan::secrets_of(self, instance))
+            secret_place::remove(&plan::secrets_of(self, instance))
                 .map_err(|error| failed(attempted(), &error))?;
         }
         tree::remove(&self.layout.environment(id)).map_err(|error| failed(attempted(), &error))?;

@@ -7,69 +7,18 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, Gid, Uid, access, fchown, statfs};
-use rustix::process::geteuid;
-use towpath_model::id::{InstanceId, SecretName};
+use rustix::fs::{Gid, Uid, fchown};
+use towpath_model::id::SecretName;
 use towpath_model::workload::{SecretMount, SecretValue};
 
+use crate::secret_place::{make_directory, remove};
 use crate::shim::launch::Credentials;
-
-/// What statfs(2) calls a file system in memory.
-const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 const FILES: &str = "files";
 const VARIABLES: &str = "variables";
-
-/// Makes an instance's directory anew so often: the place may be removed by another one that ends.
-const ATTEMPTS: usize = 10;
-
-/// Finds where a place in memory can be. It is made when the first secret is written, and removed
-/// with the last.
-pub(super) fn place_in_memory(data_id: &str) -> Option<PathBuf> {
-    ["/run", "/dev/shm"].iter().map(Path::new).find_map(|base| {
-        let in_memory = statfs(base).ok()?.f_type == TMPFS_MAGIC;
-        let place = base.join(format!("towpath-{}-{data_id}", geteuid().as_raw()));
-        let writable = access(base, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-        (in_memory && writable).then_some(place)
-    })
-}
-
-/// Makes an instance's directory in a place that nobody else can write to.
-fn make_directory(secrets: &Path) -> io::Result<()> {
-    let Some(place) = secrets.parent() else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    for attempt in 1.. {
-        // Whoever runs as another user must be able to pass, not to look.
-        DirBuilder::new()
-            .mode(0o711)
-            .recursive(true)
-            .create(place)?;
-        let found = fs::symlink_metadata(place)?;
-        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
-            let place = place.display();
-            return Err(io::Error::other(format!("others may write to {place}")));
-        }
-        match DirBuilder::new().mode(0o711).create(secrets) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
-            made => return made,
-        }
-    }
-    Ok(())
-}
-
-/// Returns the name of an instance's directory in such a place.
-pub(super) fn directory_name(id: &InstanceId) -> String {
-    format!(
-        "{}.{}.{}",
-        id.environment.app,
-        id.environment.name,
-        id.local()
-    )
-}
 
 /// Returns the directory that the instance sees.
 pub(super) fn files(secrets: &Path) -> PathBuf {
@@ -162,17 +111,4 @@ pub(super) fn variables(secrets: &Path) -> io::Result<BTreeMap<String, String>> 
         found.insert(name, fs::read_to_string(entry.path())?);
     }
     Ok(found)
-}
-
-/// Removes all of an instance's secrets, and the place when it is empty.
-pub(super) fn remove(secrets: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(secrets) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        removed => removed?,
-    }
-    if let Some(place) = secrets.parent() {
-        // It is not empty as long as another instance has secrets.
-        drop(fs::remove_dir(place));
-    }
-    Ok(())
 }

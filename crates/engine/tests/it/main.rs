@@ -1,4 +1,4 @@
-//! The process engine over real processes.
+//! The engines over real processes and real containers.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 
 mod adoption;
 mod contract;
+mod docker;
 mod full;
 mod instances;
 mod logs;

@@ -438,6 +438,7 @@ fn exited(code: i32, at: Timestamp) -> InstanceState {
         code: Some(code),
         signal: None,
         error: None,
+        note: None,
         at,
         log_tail: vec!["the last line".to_owned()],
     })

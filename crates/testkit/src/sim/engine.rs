@@ -296,6 +296,7 @@ fn exit(code: Option<i32>, signal: Option<i32>, error: Option<&str>, now: Ms) ->
         code,
         signal,
         error: error.map(str::to_owned),
+        note: None,
         at: moment(now),
         log_tail: vec!["the last line".to_owned()],
     }

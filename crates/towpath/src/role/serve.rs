@@ -2,14 +2,17 @@
 //! do.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use towpath_control::{Config, Platform, Ports};
+use towpath_engine::docker::{DockerConfig, DockerEngine};
+use towpath_engine::host::HostEngine;
 use towpath_engine::probe::{HttpProber, RunInInstance};
 use towpath_engine::process::{ProcessConfig, ProcessEngine};
 use towpath_model::port::{Clock, DataDirectory};
@@ -37,12 +40,11 @@ pub(crate) async fn run(
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut process = ProcessConfig::new(program, vec![SHIM.into()]);
     process.base_environment = base_environment(&settings.variables);
-    let engine = Arc::new(ProcessEngine::open(
-        &directory,
-        Arc::clone(&clock),
-        process,
-    )?);
-    let beside: Arc<dyn RunInInstance> = Arc::<ProcessEngine>::clone(&engine);
+    let processes = ProcessEngine::open(&directory, Arc::clone(&clock), process)?;
+    let docker = docker_config(&settings.variables);
+    let containers = DockerEngine::open(&directory, Arc::clone(&clock), docker)?;
+    let engine = Arc::new(HostEngine::new(Arc::new(processes), Arc::new(containers)));
+    let beside: Arc<dyn RunInInstance> = Arc::<HostEngine>::clone(&engine);
     let prober = Arc::new(HttpProber::new(Arc::clone(&clock), beside));
     let router_port = Arc::new(RouterPort::new(find_or_start(data).await?));
     let is_free = Arc::new(|address: SocketAddr| TcpListener::bind(address).is_ok());
@@ -95,6 +97,17 @@ fn base_environment(variables: &BTreeMap<String, String>) -> BTreeMap<String, St
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), variables.get(name)?.clone())))
         .collect()
+}
+
+/// Returns where Docker is, and who one is at registries: as the Docker CLI has it.
+fn docker_config(variables: &BTreeMap<String, String>) -> DockerConfig {
+    let get = |name: &str| variables.get(name).filter(|value| !value.is_empty());
+    let mut config = DockerConfig::new(get("DOCKER_HOST").cloned());
+    config.credentials = get("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| get("HOME").map(|home| PathBuf::from(home).join(".docker")));
+    config.search_path = get("PATH").map(OsString::from);
+    config
 }
 
 /// Waits until somebody asks this process to stop.

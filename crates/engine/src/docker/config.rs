@@ -1,0 +1,32 @@
+//! What the binary tells the Docker engine. Not where it comes from.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The socket that Docker listens on where nobody said otherwise.
+pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// The Docker engine's configuration.
+#[derive(Debug, Clone)]
+pub struct DockerConfig {
+    /// Where Docker listens, as `DOCKER_HOST` has it: `unix://` or `tcp://` of this machine.
+    pub host: String,
+    /// The directory of `config.json`, which has the credentials of registries.
+    pub credentials: Option<PathBuf>,
+    /// Where programs are searched that hold credentials (`docker-credential-*`): a `PATH`.
+    pub search_path: Option<OsString>,
+    /// With fewer bytes free where Docker has its images, no release is prepared.
+    pub minimum_free_bytes: u64,
+}
+
+impl DockerConfig {
+    /// Takes the defaults but for the socket.
+    pub fn new(host: Option<String>) -> Self {
+        Self {
+            host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+            credentials: None,
+            search_path: None,
+            minimum_free_bytes: 1 << 30,
+        }
+    }
+}

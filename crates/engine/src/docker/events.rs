@@ -1,0 +1,63 @@
+//! Hears from Docker what happens to our containers, so that one that died is noticed at once. Not
+//! what is made of it: whoever is told looks for himself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::StreamExt as _;
+
+use super::client::{Trouble, label_filter};
+use super::names;
+use super::shared::Shared;
+
+/// The waits before Docker is asked again after it went away.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What happens often and changes nothing that is observed.
+const NOISE: [&str; 4] = ["exec_create", "exec_start", "exec_die", "top"];
+
+/// Listens until it is dropped.
+pub(super) async fn listen(shared: Arc<Shared>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match hear(&shared).await {
+            // It was there: the next time is the first again.
+            Ok(()) => wait = FIRST_WAIT,
+            Err(trouble) => {
+                tracing::debug!(reason = trouble.words(), "Docker cannot be heard");
+                wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+            }
+        }
+        shared.tell_all();
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Listens until Docker goes away.
+async fn hear(shared: &Shared) -> Result<(), Trouble> {
+    let docker = shared.client.get().await?;
+    let mut filter: HashMap<String, Vec<String>> =
+        label_filter(&[format!("{}={}", names::DATA, shared.data_id)]);
+    filter.insert("type".to_owned(), vec!["container".to_owned()]);
+    let options = EventsOptionsBuilder::default().filters(&filter).build();
+    let mut events = docker.events(Some(options));
+    // What happened before it was listened to is seen now.
+    shared.tell_all();
+    while let Some(event) = events.next().await {
+        let event = event.map_err(|error| shared.client.trouble(&error))?;
+        let action = event.action.unwrap_or_default();
+        if NOISE.iter().any(|noise| action.starts_with(noise)) {
+            continue;
+        }
+        let attributes = event.actor.and_then(|actor| actor.attributes);
+        let environment = attributes.as_ref().and_then(names::environment_of);
+        if let Some(environment) = environment {
+            shared.forget_seen(&environment);
+            shared.tell(&environment);
+        }
+    }
+    Ok(())
+}

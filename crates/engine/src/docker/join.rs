@@ -1,0 +1,112 @@
+//! How a container is in its networks. Pure: not the making of networks ([`super::network`]).
+
+use bollard::models::{EndpointIpamConfig, EndpointSettings};
+use towpath_model::container::{Container, NetworkJoin, NetworkMode};
+use towpath_model::id::{EnvironmentId, ServiceName};
+
+use super::names;
+
+/// The network that services are in that name none.
+const DEFAULT: &str = "default";
+
+/// A container's networks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Joined {
+    /// What the container is made with.
+    pub(super) mode: String,
+    /// The network of that mode, where there is one.
+    pub(super) first: Option<(String, EndpointSettings)>,
+    /// Those that it is put into before its start.
+    pub(super) further: Vec<(String, EndpointSettings)>,
+}
+
+impl Joined {
+    /// Lists the networks of a service's container, the one that it is reached in first.
+    pub(super) fn new(
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        container: &Container,
+    ) -> Self {
+        let mut networks: Vec<_> = joins(container)
+            .into_iter()
+            .map(|(name, join)| {
+                let reached = is_reached_from_the_machine(&join);
+                (reached, docker_name(environment, &name, &join), join)
+            })
+            .collect();
+        // Stable: by name, but a network that the router cannot reach into comes last.
+        networks.sort_by_key(|(reached, ..)| !reached);
+        let mut endpoints = networks
+            .into_iter()
+            .map(|(_, name, join)| (name, endpoint(service, &join)));
+        match &container.network {
+            NetworkMode::Host => Self {
+                mode: "host".to_owned(),
+                ..Self::default()
+            },
+            NetworkMode::None => Self {
+                mode: "none".to_owned(),
+                ..Self::default()
+            },
+            NetworkMode::Networks(_) => {
+                let first = endpoints.next();
+                Self {
+                    mode: first
+                        .as_ref()
+                        .map_or_else(String::new, |(name, _)| name.clone()),
+                    first,
+                    further: endpoints.collect(),
+                }
+            }
+        }
+    }
+}
+
+/// Returns the networks of a container by their names in the Compose file.
+pub(super) fn joins(container: &Container) -> Vec<(String, NetworkJoin)> {
+    match &container.network {
+        NetworkMode::Host | NetworkMode::None => Vec::new(),
+        NetworkMode::Networks(networks) if networks.is_empty() => {
+            vec![(DEFAULT.to_owned(), NetworkJoin::default())]
+        }
+        NetworkMode::Networks(networks) => networks.clone().into_iter().collect(),
+    }
+}
+
+/// Returns the name of a network on the machine.
+pub(super) fn docker_name(environment: &EnvironmentId, name: &str, join: &NetworkJoin) -> String {
+    let external = join.network.external.clone();
+    external.unwrap_or_else(|| names::network(environment, name))
+}
+
+/// The machine has an address in a bridge only.
+fn is_reached_from_the_machine(join: &NetworkJoin) -> bool {
+    join.network
+        .driver
+        .as_deref()
+        .is_none_or(|driver| driver == "bridge")
+}
+
+fn endpoint(service: &ServiceName, join: &NetworkJoin) -> EndpointSettings {
+    let mut aliases = vec![service.to_string()];
+    aliases.extend(join.aliases.iter().cloned());
+    let address = join.address.map(|address| {
+        let text = Some(address.to_string());
+        if address.is_ipv4() {
+            EndpointIpamConfig {
+                ipv4_address: text,
+                ..EndpointIpamConfig::default()
+            }
+        } else {
+            EndpointIpamConfig {
+                ipv6_address: text,
+                ..EndpointIpamConfig::default()
+            }
+        }
+    });
+    EndpointSettings {
+        aliases: Some(aliases),
+        ipam_config: address,
+        ..EndpointSettings::default()
+    }
+}

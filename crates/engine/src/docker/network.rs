@@ -1,0 +1,159 @@
+//! Makes the networks and volumes that a container needs. They are made when they are needed, so
+//! what somebody removed comes back with the next start.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest};
+use towpath_model::container::{Container, NetworkSource, VolumeSource};
+use towpath_model::id::EnvironmentId;
+use towpath_model::workload::WorkloadSpec;
+
+use super::client::Trouble;
+use super::join::{docker_name, joins};
+use super::mounts::volume_name;
+use super::names;
+use super::shared::Shared;
+
+/// Makes every network of a container that is not there.
+pub(super) async fn ensure_networks(
+    shared: &Shared,
+    docker: &Docker,
+    environment: &EnvironmentId,
+    container: &Container,
+) -> Result<(), Trouble> {
+    for (name, join) in joins(container) {
+        let on_machine = docker_name(environment, &name, &join);
+        // The permit is never closed.
+        let _turn = shared.networks.acquire().await;
+        ensure_network(shared, docker, environment, &on_machine, &join.network).await?;
+    }
+    Ok(())
+}
+
+async fn ensure_network(
+    shared: &Shared,
+    docker: &Docker,
+    environment: &EnvironmentId,
+    name: &str,
+    source: &NetworkSource,
+) -> Result<(), Trouble> {
+    let found = docker.inspect_network(name, None).await;
+    match found.map_err(|error| shared.client.trouble(&error)) {
+        Ok(network) => {
+            let labels = network.labels.unwrap_or_default();
+            ours(
+                shared,
+                environment,
+                &labels,
+                source.external.is_some(),
+                || format!("network `{name}`"),
+            )
+        }
+        Err(Trouble::Missing(_)) if source.external.is_some() => Err(Trouble::Refused(format!(
+            "the external network `{name}` does not exist: make it with `docker network create {name}`"
+        ))),
+        Err(Trouble::Missing(_)) => {
+            let mut labels: HashMap<String, String> = source.labels.clone().into_iter().collect();
+            labels.extend(names::labels(&shared.data_id, environment));
+            let request = NetworkCreateRequest {
+                name: name.to_owned(),
+                driver: Some(source.driver.clone().unwrap_or_else(|| "bridge".to_owned())),
+                internal: Some(source.internal),
+                attachable: Some(true),
+                enable_ipv6: Some(source.ipv6),
+                ipam: addresses(source),
+                options: Some(source.driver_opts.clone().into_iter().collect()),
+                labels: Some(labels),
+                ..NetworkCreateRequest::default()
+            };
+            let made = docker.create_network(request).await;
+            made.map(drop).map_err(|error| {
+                let attempted = format!("cannot make the network `{name}`");
+                shared.client.trouble(&error).after(&attempted)
+            })
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+fn addresses(source: &NetworkSource) -> Option<Ipam> {
+    let config = source.subnets.iter().map(|one| IpamConfig {
+        subnet: one.cidr.clone(),
+        ip_range: one.range.clone(),
+        gateway: one.gateway.clone(),
+        auxiliary_addresses: None,
+    });
+    (!source.subnets.is_empty()).then(|| Ipam {
+        driver: None,
+        config: Some(config.collect()),
+        options: None,
+    })
+}
+
+/// Makes every named volume of a container that is not there. Volumes stay.
+pub(super) async fn ensure_volumes(
+    shared: &Shared,
+    docker: &Docker,
+    environment: &EnvironmentId,
+    spec: &WorkloadSpec,
+    container: &Container,
+) -> Result<(), Trouble> {
+    let unknown = VolumeSource::default();
+    for mount in &spec.volumes {
+        let source = container.volumes.get(&mount.volume).unwrap_or(&unknown);
+        let name = volume_name(environment, &mount.volume, source);
+        let found = docker.inspect_volume(&name).await;
+        match found.map_err(|error| shared.client.trouble(&error)) {
+            Ok(volume) => {
+                let external = source.external.is_some();
+                let what = || format!("volume `{name}`");
+                ours(shared, environment, &volume.labels, external, what)?;
+            }
+            Err(Trouble::Missing(_)) if source.external.is_some() => {
+                return Err(Trouble::Refused(format!(
+                    "the external volume `{name}` does not exist: make it with `docker volume create {name}`"
+                )));
+            }
+            Err(Trouble::Missing(_)) => {
+                let mut labels: HashMap<String, String> =
+                    source.labels.clone().into_iter().collect();
+                labels.extend(names::labels(&shared.data_id, environment));
+                let request = VolumeCreateRequest {
+                    name: Some(name.clone()),
+                    driver: source.driver.clone(),
+                    driver_opts: Some(source.driver_opts.clone().into_iter().collect()),
+                    labels: Some(labels),
+                    cluster_volume_spec: None,
+                };
+                docker.create_volume(request).await.map_err(|error| {
+                    let attempted = format!("cannot make the volume `{name}`");
+                    shared.client.trouble(&error).after(&attempted)
+                })?;
+            }
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what has our name and is somebody else's.
+fn ours(
+    shared: &Shared,
+    environment: &EnvironmentId,
+    labels: &HashMap<String, String>,
+    external: bool,
+    what: impl Fn() -> String,
+) -> Result<(), Trouble> {
+    let own = names::labels(&shared.data_id, environment);
+    let is_ours = own
+        .iter()
+        .all(|(name, value)| labels.get(name) == Some(value));
+    if external || is_ours {
+        return Ok(());
+    }
+    Err(Trouble::Refused(format!(
+        "the {} exists already and is not of this environment: remove it, rename the app, or declare it `external`",
+        what()
+    )))
+}

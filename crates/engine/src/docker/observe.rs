@@ -1,0 +1,431 @@
+//! Looks at what Docker has of an environment, and compares it with what is written down. Not the
+//! picture that the model makes of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use jiff::Timestamp;
+use towpath_model::id::{EnvironmentId, InstanceId};
+use towpath_model::observation::{Exit, InstanceState, ObservedInstance};
+use towpath_model::port::PortError;
+
+use super::client::{Trouble, label_filter};
+use super::names::{self, Labelled};
+use super::shared::{Instance, Shared, Work};
+use super::state::{Record, Stage};
+use super::{logs, shared};
+
+/// The longest that Docker may take to list containers.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a look at an environment found, and what has to be done about it.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    pub(super) instances: Vec<ObservedInstance>,
+    /// Starts and stops that nobody sees to any more.
+    pub(super) orphaned: Vec<(InstanceId, Work)>,
+}
+
+/// Looks at an environment that is known.
+pub(super) async fn look(
+    shared: &Arc<Shared>,
+    environment: &EnvironmentId,
+) -> Result<Look, PortError> {
+    let failed = |trouble: Trouble| trouble.failed(format!("observe {environment}"));
+    // First what is written down: what is begun by then has a container in the list.
+    let (mut known, swept) = snapshot(shared, environment);
+    if known.is_empty() && swept {
+        return Ok(Look::default());
+    }
+    let docker = shared.client.get().await.map_err(failed)?;
+    let containers = containers(shared, &docker, environment)
+        .await
+        .map_err(failed)?;
+    if !swept {
+        adopt(shared, environment, &containers, &mut known);
+    }
+    let mut look = Look::default();
+    for (id, instance) in known {
+        let container = containers.get(&id);
+        let state = judge(shared, &docker, &id, &instance, container, &mut look)
+            .await
+            .map_err(failed)?;
+        if let Some(state) = state {
+            look.instances.push(ObservedInstance {
+                id,
+                workload: instance.record.labelled.workload,
+                state,
+            });
+        }
+    }
+    Ok(look)
+}
+
+fn snapshot(
+    shared: &Shared,
+    environment: &EnvironmentId,
+) -> (BTreeMap<InstanceId, Instance>, bool) {
+    let known = shared.lock();
+    known.get(environment).map_or_else(
+        || (BTreeMap::new(), true),
+        |known| (known.instances.clone(), known.swept),
+    )
+}
+
+/// Lists the containers of an environment by instance.
+async fn containers(
+    shared: &Shared,
+    docker: &Docker,
+    environment: &EnvironmentId,
+) -> Result<HashMap<InstanceId, (Labelled, ContainerSummary)>, Trouble> {
+    let filter = label_filter(&names::filter(&shared.data_id, environment));
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filter)
+        .build();
+    let listed = tokio::time::timeout(PATIENCE, docker.list_containers(Some(options)))
+        .await
+        .map_err(|_| {
+            Trouble::Away(format!(
+                "Docker at {} does not answer",
+                shared.client.host()
+            ))
+        })?
+        .map_err(|error| shared.client.trouble(&error))?;
+    let labelled = listed.into_iter().filter_map(|container| {
+        let labelled = Labelled::read(container.labels.as_ref()?)?;
+        Some((labelled.id.clone(), (labelled, container)))
+    });
+    Ok(labelled.collect())
+}
+
+/// Writes down what runs though nobody wrote it down: the data directory lost it.
+fn adopt(
+    shared: &Shared,
+    environment: &EnvironmentId,
+    containers: &HashMap<InstanceId, (Labelled, ContainerSummary)>,
+    known: &mut BTreeMap<InstanceId, Instance>,
+) {
+    for (id, (labelled, _)) in containers {
+        if known.contains_key(id) {
+            continue;
+        }
+        tracing::warn!(instance = %id, "a container that was not written down is adopted");
+        let record = Record {
+            labelled: labelled.clone(),
+            stage: Stage::Begun,
+            stop: None,
+            post_start: Vec::new(),
+            pre_stop: Vec::new(),
+        };
+        if let Err(error) = shared.write(&record) {
+            tracing::error!(instance = %id, %error, "an instance cannot be written down");
+            continue;
+        }
+        let instance = Instance {
+            record,
+            work: Work::None,
+            seen: None,
+        };
+        known.insert(id.clone(), instance);
+    }
+    let mut all = shared.lock();
+    let environment = all.entry(environment.clone()).or_default();
+    for (id, instance) in &*known {
+        let known = environment.instances.entry(id.clone());
+        known.or_insert_with(|| instance.clone());
+    }
+    environment.swept = true;
+}
+
+/// How a container is, in the engine's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Container {
+    Absent,
+    Made,
+    Runs,
+    Ended,
+}
+
+impl Container {
+    fn of(summary: Option<&ContainerSummary>) -> Self {
+        use ContainerSummaryStateEnum as State;
+        let Some(summary) = summary else {
+            return Self::Absent;
+        };
+        match summary.state {
+            Some(State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING) => {
+                Self::Runs
+            }
+            Some(State::EXITED | State::DEAD | State::REMOVING) => Self::Ended,
+            Some(State::CREATED | State::EMPTY) | None => Self::Made,
+        }
+    }
+}
+
+/// What is to be said of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Starting,
+    Running,
+    Stopping,
+    /// It has to be seen how it ended.
+    Ended,
+    /// Its container is gone.
+    Vanished,
+    /// Its start was interrupted before its container ran: it is as if it was never asked for.
+    Forget,
+    /// Its start has to be asked of Docker again.
+    StartAgain,
+    /// Nobody sees to its end any more.
+    StopAgain,
+}
+
+/// Compares what is written down of an instance with its container.
+fn verdict(stage: &Stage, work: Work, to_stop: bool, container: Container) -> Option<Verdict> {
+    Some(match (stage, work, container) {
+        (Stage::Ended(_), ..) => return None,
+        (_, Work::Starting, _) => Verdict::Starting,
+        (_, _, Container::Ended) => Verdict::Ended,
+        (_, _, Container::Runs) if !to_stop => Verdict::Running,
+        (_, Work::Stopping, Container::Runs) => Verdict::Stopping,
+        (_, Work::None, Container::Runs) => Verdict::StopAgain,
+        (Stage::Asked, _, Container::Made | Container::Absent) => Verdict::Forget,
+        (Stage::Begun, _, Container::Made) if !to_stop => Verdict::StartAgain,
+        // It is gone, or it was told to stop before it ran.
+        (Stage::Begun, _, Container::Made | Container::Absent) => Verdict::Vanished,
+    })
+}
+
+async fn judge(
+    shared: &Arc<Shared>,
+    docker: &Docker,
+    id: &InstanceId,
+    instance: &Instance,
+    container: Option<&(Labelled, ContainerSummary)>,
+    look: &mut Look,
+) -> Result<Option<InstanceState>, Trouble> {
+    let record = &instance.record;
+    let summary = container.map(|(_, summary)| summary);
+    let found = Container::of(summary);
+    let verdict = match (
+        &record.stage,
+        verdict(&record.stage, instance.work, record.stop.is_some(), found),
+    ) {
+        (Stage::Ended(exit), _) => return Ok(Some(InstanceState::Exited(exit.clone()))),
+        (_, Some(verdict)) => verdict,
+        (_, None) => return Ok(None),
+    };
+    Ok(Some(match verdict {
+        Verdict::Starting => InstanceState::Starting,
+        Verdict::Stopping => InstanceState::Stopping,
+        Verdict::StartAgain => {
+            look.orphaned.push((id.clone(), Work::Starting));
+            InstanceState::Starting
+        }
+        Verdict::StopAgain => {
+            look.orphaned.push((id.clone(), Work::Stopping));
+            InstanceState::Stopping
+        }
+        Verdict::Running => {
+            let Some(summary) = summary else {
+                return Ok(None);
+            };
+            running(shared, docker, instance, summary).await?
+        }
+        Verdict::Ended => match summary.and_then(|summary| summary.id.as_deref()) {
+            Some(container) => InstanceState::Exited(ended(shared, docker, id, container).await?),
+            None => return Ok(None),
+        },
+        Verdict::Vanished => {
+            let exit = vanished(shared);
+            shared.ended(id, exit.clone());
+            InstanceState::Exited(exit)
+        }
+        Verdict::Forget => {
+            if found == Container::Made {
+                let options = bollard::query_parameters::RemoveContainerOptionsBuilder::default();
+                let removed = docker
+                    .remove_container(&names::container(id), Some(options.v(true).build()))
+                    .await;
+                removed.map_err(|error| shared.client.trouble(&error))?;
+            }
+            if let Err(error) = shared.forget(id) {
+                tracing::error!(instance = %id, %error, "an instance cannot be forgotten");
+            }
+            return Ok(None);
+        }
+    }))
+}
+
+/// Returns where and since when a container runs. Since when is asked once.
+async fn running(
+    shared: &Shared,
+    docker: &Docker,
+    instance: &Instance,
+    summary: &ContainerSummary,
+) -> Result<InstanceState, Trouble> {
+    let labelled = &instance.record.labelled;
+    let container = summary.id.clone().unwrap_or_default();
+    let since = match &instance.seen {
+        Some((seen, since)) if *seen == container => *since,
+        _ => {
+            let found = docker.inspect_container(&container, None).await;
+            let found = found.map_err(|error| shared.client.trouble(&error))?;
+            let state = found.state.unwrap_or_default();
+            let since = time(state.started_at.as_deref()).unwrap_or_else(|| shared.clock.now());
+            if let Some(known) = shared.lock().get_mut(&labelled.id.environment)
+                && let Some(instance) = known.instances.get_mut(&labelled.id)
+            {
+                instance.seen = Some((container, since));
+            }
+            since
+        }
+    };
+    let address = SocketAddr::new(address(labelled, summary), labelled.port);
+    Ok(InstanceState::Running { address, since })
+}
+
+/// Returns the address of a container in the network that it is reached in.
+fn address(labelled: &Labelled, summary: &ContainerSummary) -> IpAddr {
+    let networks = summary.network_settings.as_ref();
+    let networks = networks.and_then(|settings| settings.networks.as_ref());
+    let named = labelled.network.as_ref().zip(networks);
+    let named = named.and_then(|(name, networks)| networks.get(name));
+    let others = networks.into_iter().flat_map(HashMap::values);
+    named
+        .into_iter()
+        .chain(others)
+        .find_map(|endpoint| {
+            let both = [&endpoint.ip_address, &endpoint.global_ipv6_address];
+            both.into_iter()
+                .flatten()
+                .find_map(|text| text.parse().ok())
+        })
+        // In the machine's own network, or in none.
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// Sees how a container ended, and writes it down: what Docker forgets is known all the same.
+async fn ended(
+    shared: &Shared,
+    docker: &Docker,
+    id: &InstanceId,
+    container: &str,
+) -> Result<Exit, Trouble> {
+    let found = docker.inspect_container(container, None).await;
+    let exit = match found.map_err(|error| shared.client.trouble(&error)) {
+        Ok(found) => {
+            let tail = logs::tail(shared, docker, container).await;
+            exit(shared, &found, tail)
+        }
+        Err(Trouble::Missing(_)) => vanished(shared),
+        Err(trouble) => return Err(trouble),
+    };
+    shared.ended(id, exit.clone());
+    Ok(exit)
+}
+
+fn exit(shared: &Shared, found: &ContainerInspectResponse, log_tail: Vec<String>) -> Exit {
+    let state = found.state.clone().unwrap_or_default();
+    let host = found.host_config.as_ref();
+    let limit = host.and_then(|host| host.memory).filter(|limit| *limit > 0);
+    let (code, signal) = split_code(state.exit_code.unwrap_or_default());
+    let note = state.oom_killed.unwrap_or_default().then(|| match limit {
+        Some(limit) => format!(
+            "killed for want of memory: its limit is {} MiB",
+            limit >> 20
+        ),
+        None => "killed for want of memory".to_owned(),
+    });
+    let said = state.error.filter(|error| !error.is_empty());
+    Exit {
+        code,
+        signal,
+        error: None,
+        note: note.or(said),
+        at: time(state.finished_at.as_deref()).unwrap_or_else(|| shared.clock.now()),
+        log_tail,
+    }
+}
+
+/// Takes the signal out of an exit code, where it is one: 128 and the signal's number.
+fn split_code(code: i64) -> (Option<i32>, Option<i32>) {
+    let code = i32::try_from(code).unwrap_or(-1);
+    match code {
+        129..=159 => (None, Some(code - 128)),
+        code => (Some(code), None),
+    }
+}
+
+fn vanished(shared: &shared::Shared) -> Exit {
+    Exit {
+        code: None,
+        signal: None,
+        error: None,
+        note: Some("its container was removed".to_owned()),
+        at: shared.clock.now(),
+        log_tail: Vec::new(),
+    }
+}
+
+/// Reads a time of Docker's. The year 1 is no time.
+fn time(text: Option<&str>) -> Option<Timestamp> {
+    let time: Timestamp = text?.parse().ok()?;
+    (time > Timestamp::UNIX_EPOCH).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended() -> Stage {
+        Stage::Ended(Exit {
+            code: Some(0),
+            signal: None,
+            error: None,
+            note: None,
+            at: Timestamp::UNIX_EPOCH,
+            log_tail: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn what_was_never_begun_may_be_asked_for_again_and_what_was_begun_never() {
+        for container in [Container::Absent, Container::Made] {
+            let found = verdict(&Stage::Asked, Work::None, false, container);
+            assert_eq!(found, Some(Verdict::Forget));
+        }
+        let gone = verdict(&Stage::Begun, Work::None, false, Container::Absent);
+        assert_eq!(gone, Some(Verdict::Vanished));
+        let made = verdict(&Stage::Begun, Work::None, false, Container::Made);
+        assert_eq!(made, Some(Verdict::StartAgain));
+    }
+
+    #[test]
+    fn a_stop_that_nobody_sees_to_is_taken_up_again() {
+        let found = |work| verdict(&Stage::Begun, work, true, Container::Runs);
+        assert_eq!(found(Work::None), Some(Verdict::StopAgain));
+        assert_eq!(found(Work::Stopping), Some(Verdict::Stopping));
+    }
+
+    #[test]
+    fn an_end_that_was_written_down_stays_whatever_docker_has() {
+        for container in [Container::Absent, Container::Runs, Container::Ended] {
+            assert_eq!(verdict(&ended(), Work::None, false, container), None);
+        }
+    }
+
+    #[test]
+    fn a_code_above_128_is_a_signal() {
+        assert_eq!(split_code(137), (None, Some(9)));
+        assert_eq!(split_code(0), (Some(0), None));
+        assert_eq!(split_code(128), (Some(128), None));
+        assert_eq!(split_code(255), (Some(255), None));
+    }
+}

@@ -1,0 +1,208 @@
+//! What the engine knows, shared by its calls and its tasks. Not the work, which is in the modules
+//! beside.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber};
+use towpath_model::observation::Exit;
+use towpath_model::port::{Clock, PortError};
+
+use super::client::Client;
+use super::config::DockerConfig;
+use super::state::{INSTANCE, Layout, Record, ReleaseFile, Stage};
+use crate::secret_place;
+use crate::shim::files;
+
+/// The engine without its tasks.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) layout: Layout,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) config: DockerConfig,
+    /// Tells this data directory from others on the same Docker.
+    pub(super) data_id: String,
+    /// Where secrets are put; in the instances' directories when absent.
+    pub(super) secret_place: Option<PathBuf>,
+    pub(super) client: Client,
+    /// Networks are made one at a time: Docker makes two of a name when it is asked twice at once.
+    pub(super) networks: Semaphore,
+    pub(super) known: Mutex<BTreeMap<EnvironmentId, Environment>>,
+    pub(super) changes: Mutex<BTreeMap<EnvironmentId, Arc<Notify>>>,
+}
+
+/// What there is of an environment.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    pub(super) releases: BTreeMap<ReleaseNumber, Release>,
+    /// Containers that nobody wrote down were looked for.
+    pub(super) swept: bool,
+}
+
+/// An instance from its start to its removal.
+#[derive(Debug, Clone)]
+pub(super) struct Instance {
+    pub(super) record: Record,
+    pub(super) work: Work,
+    /// The container that was seen to run, and since when.
+    pub(super) seen: Option<(String, jiff::Timestamp)>,
+}
+
+/// What a task is doing about an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    None,
+    Starting,
+    Stopping,
+}
+
+/// The artifacts of a release.
+#[derive(Debug, Clone)]
+pub(super) struct Release {
+    pub(super) file: ReleaseFile,
+    /// While they are made: asks to give up, and is told when nothing of it runs any more.
+    pub(super) making: Option<(CancellationToken, CancellationToken)>,
+}
+
+impl Shared {
+    /// Locks what is known. Never held over an await; file work under it is the writing of one
+    /// record, so that the last change is also the last written.
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<EnvironmentId, Environment>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what tells of changes in an environment.
+    pub(super) fn changes(&self, environment: &EnvironmentId) -> Arc<Notify> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(changes.entry(environment.clone()).or_default())
+    }
+
+    /// Tells all that wait for a change of an environment, or the next one that will.
+    pub(super) fn tell(&self, environment: &EnvironmentId) {
+        let changes = self.changes(environment);
+        changes.notify_waiters();
+        changes.notify_one();
+    }
+
+    /// Tells of changes everywhere: nobody knows what was missed.
+    pub(super) fn tell_all(&self) {
+        let known: Vec<EnvironmentId> = self.lock().keys().cloned().collect();
+        for environment in known {
+            self.forget_seen(&environment);
+            self.tell(&environment);
+        }
+    }
+
+    /// Has what was seen of an environment's containers looked at again.
+    pub(super) fn forget_seen(&self, environment: &EnvironmentId) {
+        if let Some(known) = self.lock().get_mut(environment) {
+            for instance in known.instances.values_mut() {
+                instance.seen = None;
+            }
+        }
+    }
+
+    /// Returns what is known of an instance.
+    pub(super) fn instance(&self, id: &InstanceId) -> Option<Instance> {
+        let known = self.lock();
+        known.get(&id.environment)?.instances.get(id).cloned()
+    }
+
+    /// Notes what a task does about an instance.
+    pub(super) fn set_work(&self, id: &InstanceId, work: Work) {
+        if let Some(known) = self.lock().get_mut(&id.environment)
+            && let Some(instance) = known.instances.get_mut(id)
+        {
+            instance.work = work;
+        }
+        self.tell(&id.environment);
+    }
+
+    /// Changes the record of an instance, if there is one, and writes it down. What cannot be
+    /// written down is not changed.
+    pub(super) fn change(
+        &self,
+        id: &InstanceId,
+        change: impl FnOnce(&mut Record),
+    ) -> io::Result<Option<Record>> {
+        let mut known = self.lock();
+        let instance = known
+            .get_mut(&id.environment)
+            .and_then(|environment| environment.instances.get_mut(id));
+        let Some(instance) = instance else {
+            return Ok(None);
+        };
+        let mut changed = instance.record.clone();
+        change(&mut changed);
+        if changed != instance.record {
+            self.write(&changed)?;
+            instance.record = changed.clone();
+        }
+        drop(known);
+        self.tell(&id.environment);
+        Ok(Some(changed))
+    }
+
+    /// Writes down that an instance ended, unless that was done.
+    pub(super) fn ended(&self, id: &InstanceId, exit: Exit) {
+        let written = self.change(id, |record| {
+            if !matches!(record.stage, Stage::Ended(_)) {
+                record.stage = Stage::Ended(exit);
+            }
+        });
+        if let Err(error) = written {
+            tracing::error!(instance = %id, %error, "the end of an instance cannot be written down");
+        }
+        self.remove_secrets(id);
+    }
+
+    /// Writes a record in the instance's directory, which is made.
+    pub(super) fn write(&self, record: &Record) -> io::Result<()> {
+        let directory = self.layout.instance(&record.labelled.id);
+        fs::create_dir_all(&directory)?;
+        files::write(&directory.join(INSTANCE), record)
+    }
+
+    /// Forgets an instance with all that it has on the disk.
+    pub(super) fn forget(&self, id: &InstanceId) -> io::Result<()> {
+        secret_place::remove(&self.secrets_of(id))?;
+        match fs::remove_dir_all(self.layout.instance(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if let Some(environment) = self.lock().get_mut(&id.environment) {
+            environment.instances.remove(id);
+        }
+        self.tell(&id.environment);
+        Ok(())
+    }
+
+    /// Returns where the secrets of an instance are.
+    pub(super) fn secrets_of(&self, id: &InstanceId) -> PathBuf {
+        match &self.secret_place {
+            Some(place) => place.join(secret_place::directory_name(id)),
+            None => self.layout.instance(id).join("secrets"),
+        }
+    }
+
+    /// Removes the secrets of an instance that ended.
+    pub(super) fn remove_secrets(&self, id: &InstanceId) {
+        if let Err(error) = secret_place::remove(&self.secrets_of(id)) {
+            tracing::warn!(instance = %id, %error, "secrets could not be removed");
+        }
+    }
+}
+
+/// Returns the words for something that was met in file work.
+pub(super) fn failed(attempted: impl Into<String>, error: &io::Error) -> PortError {
+    PortError::Failed {
+        attempted: attempted.into(),
+        reason: error.to_string(),
+    }
+}

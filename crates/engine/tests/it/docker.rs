@@ -1,0 +1,7 @@
+//! The Docker engine over a real Docker Engine.
+
+mod contract;
+mod daemon;
+mod images;
+mod instances;
+mod support;
