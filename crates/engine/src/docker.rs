@@ -297,4 +297,8 @@ impl RunInInstance for DockerEngine {
     async fn run_in(&self, id: &InstanceId, command: &Command) -> Result<(), String> {
         exec::check(&self.shared, id, command).await
     }
+
+    fn own_check(&self, id: &InstanceId) -> Option<Command> {
+        exec::own_check(&self.shared, id)
+    }
 }

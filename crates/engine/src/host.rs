@@ -154,6 +154,10 @@ impl RunInInstance for HostEngine {
             self.process.run_in(id, command).await
         }
     }
+
+    fn own_check(&self, id: &InstanceId) -> Option<Command> {
+        self.docker.own_check(id)
+    }
 }
 
 /// Returns the state of a release of which both engines make a part.

@@ -31,6 +31,12 @@ pub trait RunInInstance: Send + Sync + std::fmt::Debug {
     /// Returns when the command ended with exit code 0; the error says what was met otherwise.
     /// Whoever drops the future ends the command and all that it started.
     async fn run_in(&self, id: &InstanceId, command: &Command) -> Result<(), String>;
+
+    /// Returns the command that tells how the instance is in place of the specification's check: its
+    /// image has one, and nobody said anything else.
+    fn own_check(&self, _id: &InstanceId) -> Option<Command> {
+        None
+    }
 }
 
 /// Tries the health checks of instances on this machine: HTTP, TCP, commands, and that one runs.
@@ -180,8 +186,10 @@ async fn probe(shared: Arc<Shared>, mut targets: watch::Receiver<ProbeTarget>) {
 
 async fn attempt(shared: &Shared, target: &ProbeTarget) -> Result<(), String> {
     let check = &target.check;
+    let own = shared.commands.own_check(&target.id).map(Probe::Command);
+    let probe = own.as_ref().unwrap_or(&check.probe);
     let attempt = async {
-        match &check.probe {
+        match probe {
             Probe::Running => {
                 settle(shared, target).await;
                 Ok(())
@@ -191,7 +199,7 @@ async fn attempt(shared: &Shared, target: &ProbeTarget) -> Result<(), String> {
             Probe::Command(command) => shared.commands.run_in(&target.id, command).await,
         }
     };
-    if check.probe == Probe::Running {
+    if *probe == Probe::Running {
         return attempt.await;
     }
     tokio::time::timeout(check.timeout, attempt)

@@ -9,7 +9,7 @@ use bollard::models::{
 };
 use towpath_model::container::{Container, Isolation, PublishedPort};
 use towpath_model::port::InstanceStart;
-use towpath_model::workload::{Limits, Probe, WorkloadSpec};
+use towpath_model::workload::{Limits, WorkloadSpec};
 
 use super::join::Joined;
 use super::mounts::Mounted;
@@ -47,6 +47,7 @@ pub(super) fn body(parts: Parts<'_>) -> Result<ContainerCreateBody, String> {
     let mut host = host_config(container, &spec.limits)?;
     host.mounts = some(mounted.mounts);
     host.binds = some(mounted.binds);
+    host.tmpfs = (!mounted.tmpfs.is_empty()).then_some(mounted.tmpfs);
     host.network_mode = Some(joined.mode);
     let endpoints: HashMap<_, _> = joined.first.into_iter().collect();
     Ok(ContainerCreateBody {
@@ -59,11 +60,11 @@ pub(super) fn body(parts: Parts<'_>) -> Result<ContainerCreateBody, String> {
         env: Some(variables(start, labelled.port, secrets)),
         cmd: container.command.clone(),
         entrypoint: container.entrypoint.clone(),
-        healthcheck: own_check(&spec.health.probe),
+        healthcheck: Some(no_check()),
         image: Some(image.to_owned()),
         working_dir: spec.working_directory.clone(),
         labels: Some(labels),
-        stop_signal: Some(spec.stop_signal.clone()),
+        stop_signal: Some(spec.stop_signal.clone()).filter(|signal| !signal.is_empty()),
         stop_timeout: i64::try_from(spec.stop_grace.as_secs()).ok(),
         host_config: Some(host),
         networking_config: Some(NetworkingConfig {
@@ -73,12 +74,13 @@ pub(super) fn body(parts: Parts<'_>) -> Result<ContainerCreateBody, String> {
     })
 }
 
-/// Switches the image's own health check off where Towpath tries one: it would run beside it.
-fn own_check(probe: &Probe) -> Option<HealthConfig> {
-    (*probe != Probe::Running).then(|| HealthConfig {
+/// Switches the image's own health check off: Towpath tries it, far more often while a verdict is
+/// waited for.
+fn no_check() -> HealthConfig {
+    HealthConfig {
         test: Some(vec!["NONE".to_owned()]),
         ..HealthConfig::default()
-    })
+    }
 }
 
 /// Returns the variables: those of the specification, then what says who the instance is.

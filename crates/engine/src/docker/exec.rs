@@ -32,6 +32,11 @@ pub(super) async fn check(
     run(shared, &docker, &names::container(id), config).await
 }
 
+/// Returns the health check that an instance has from its image.
+pub(super) fn own_check(shared: &Shared, id: &InstanceId) -> Option<Command> {
+    shared.instance(id)?.record.check
+}
+
 /// Runs the command of a moment in a container's life.
 pub(super) async fn hook(
     shared: &Shared,

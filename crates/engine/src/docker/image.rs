@@ -13,6 +13,7 @@ use towpath_model::container::Image;
 use towpath_model::id::{EnvironmentId, ReleaseNumber, ServiceName};
 use towpath_model::observation::ArtifactState;
 use towpath_model::port::{Artifacts, ImageRequest, InstanceStart};
+use towpath_model::workload::Command;
 
 use super::client::Trouble;
 use super::shared::{Release, Shared};
@@ -148,13 +149,56 @@ async fn make_all(
         let same = made.iter().find(|(one, _)| *one == request);
         let image = match same {
             Some((_, image)) => image.clone(),
-            None => make(shared, &docker, artifacts, service, request).await?,
+            None => match built_before(shared, &docker, artifacts, request).await? {
+                Some(image) => image,
+                None => make(shared, &docker, artifacts, service, request).await?,
+            },
         };
         keep(shared, &docker, artifacts, service, &image).await?;
         made.push((request, image.clone()));
         images.insert(service.clone(), image);
     }
     Ok(images)
+}
+
+/// Returns the image that another release of the environment built of the same content.
+async fn built_before(
+    shared: &Shared,
+    docker: &Docker,
+    artifacts: &Artifacts,
+    request: &ImageRequest,
+) -> Result<Option<PinnedImage>, Trouble> {
+    let Image::Built(recipe) = &request.image else {
+        return Ok(None);
+    };
+    // What it is built of has to be known, and nothing may have to be asked of the world again.
+    if recipe.content.is_none() || recipe.no_cache || recipe.pull {
+        return Ok(None);
+    }
+    let found = {
+        let known = shared.lock();
+        let releases = known
+            .get(&artifacts.environment)
+            .map(|known| &known.releases);
+        releases
+            .into_iter()
+            .flatten()
+            .rev()
+            .find_map(|(_, release)| {
+                let same = release.file.artifacts.images.iter();
+                let mut same = same.filter(|(_, one)| *one == request);
+                same.find_map(|(service, _)| release.file.images.get(service).cloned())
+            })
+    };
+    let Some(image) = found else {
+        return Ok(None);
+    };
+    let there = docker.inspect_image(&image.id).await;
+    match there.map_err(|error| shared.client.trouble(&error)) {
+        Ok(_) => Ok(Some(image)),
+        Err(Trouble::Missing(_)) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
 }
 
 async fn make(
@@ -202,9 +246,9 @@ async fn keep(
 
 /// Returns what is remembered of an image that Docker has.
 pub(super) fn pinned(found: ImageInspect, brought: Option<String>) -> Option<PinnedImage> {
-    let mut ports: Vec<u16> = found
-        .config
-        .and_then(|config| config.exposed_ports)
+    let config = found.config.unwrap_or_default();
+    let mut ports: Vec<u16> = config
+        .exposed_ports
         .into_iter()
         .flatten()
         .filter_map(|port| port.strip_suffix("/tcp").unwrap_or(&port).parse().ok())
@@ -215,7 +259,19 @@ pub(super) fn pinned(found: ImageInspect, brought: Option<String>) -> Option<Pin
         digest: found.repo_digests.into_iter().flatten().next(),
         brought,
         port: ports.first().copied(),
+        check: config.healthcheck.and_then(|check| command(&check.test?)),
     })
+}
+
+/// Reads the command of an image's health check.
+fn command(test: &[String]) -> Option<Command> {
+    match test.split_first() {
+        Some((kind, [line])) if kind == "CMD-SHELL" => Some(Command::Shell(line.clone())),
+        Some((kind, words)) if kind == "CMD" && !words.is_empty() => {
+            Some(Command::Exec(words.to_vec()))
+        }
+        _ => None,
+    }
 }
 
 /// Returns what a release remembers of a service's image.

@@ -1,5 +1,7 @@
 //! How a container is in its networks. Pure: not the making of networks ([`super::network`]).
 
+use std::net::IpAddr;
+
 use bollard::models::{EndpointIpamConfig, EndpointSettings};
 use towpath_model::container::{Container, NetworkJoin, NetworkMode};
 use towpath_model::id::{EnvironmentId, ServiceName};
@@ -90,23 +92,19 @@ fn is_reached_from_the_machine(join: &NetworkJoin) -> bool {
 fn endpoint(service: &ServiceName, join: &NetworkJoin) -> EndpointSettings {
     let mut aliases = vec![service.to_string()];
     aliases.extend(join.aliases.iter().cloned());
-    let address = join.address.map(|address| {
-        let text = Some(address.to_string());
-        if address.is_ipv4() {
-            EndpointIpamConfig {
-                ipv4_address: text,
-                ..EndpointIpamConfig::default()
-            }
-        } else {
-            EndpointIpamConfig {
-                ipv6_address: text,
-                ..EndpointIpamConfig::default()
-            }
-        }
-    });
+    let mut fixed = EndpointIpamConfig::default();
+    match join.address {
+        Some(IpAddr::V4(address)) => fixed.ipv4_address = Some(address.to_string()),
+        Some(IpAddr::V6(address)) => fixed.ipv6_address = Some(address.to_string()),
+        None => {}
+    }
+    if let Some(address) = join.address_v6 {
+        fixed.ipv6_address = Some(address.to_string());
+    }
+    let is_fixed = join.address.is_some() || join.address_v6.is_some();
     EndpointSettings {
         aliases: Some(aliases),
-        ipam_config: address,
+        ipam_config: is_fixed.then_some(fixed),
         ..EndpointSettings::default()
     }
 }

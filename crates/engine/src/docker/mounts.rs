@@ -1,5 +1,7 @@
 //! What a container sees of the machine's files. Pure: not the making of files and volumes.
 
+use std::collections::HashMap;
+
 use bollard::models::{
     Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType,
     MountVolumeOptions,
@@ -14,8 +16,10 @@ use super::names;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Mounted {
     pub(super) mounts: Vec<Mount>,
-    /// Paths that Docker makes when they are not there: only this form does it.
+    /// Paths that Docker makes when they are not there, or gives a label: only this form does it.
     pub(super) binds: Vec<String>,
+    /// File systems in memory with options that only this form has.
+    pub(super) tmpfs: HashMap<String, String>,
 }
 
 /// A file that the engine made for an instance.
@@ -91,7 +95,8 @@ fn add(mounted: &mut Mounted, mount: &ContainerMount, tree: Option<&str>) -> Res
             propagation,
             create,
         } => {
-            if *create && !path.contains(':') && !mount.target.contains(':') {
+            let has_colon = path.contains(':') || mount.target.contains(':');
+            if (*create || mount.relabel.is_some()) && !has_colon {
                 mounted
                     .binds
                     .push(bind(path, mount, propagation.as_deref()));
@@ -109,7 +114,7 @@ fn add(mounted: &mut Mounted, mount: &ContainerMount, tree: Option<&str>) -> Res
                         ..MountBindOptions::default()
                     });
         }
-        MountSource::Source { path } => {
+        MountSource::Source { path, .. } => {
             let tree = tree.ok_or("the release has no source tree to mount")?;
             made.typ = Some(MountType::BIND);
             made.source = Some(match path.trim_start_matches("./") {
@@ -118,7 +123,18 @@ fn add(mounted: &mut Mounted, mount: &ContainerMount, tree: Option<&str>) -> Res
             });
             made.read_only = Some(true);
         }
-        MountSource::Tmpfs { size, mode } => {
+        MountSource::Tmpfs {
+            size,
+            mode,
+            options,
+        } if !options.is_empty() => {
+            let mut all = options.clone();
+            all.extend(size.map(|size| format!("size={size}")));
+            all.extend(mode.map(|mode| format!("mode={mode:o}")));
+            mounted.tmpfs.insert(mount.target.clone(), all.join(","));
+            return Ok(());
+        }
+        MountSource::Tmpfs { size, mode, .. } => {
             made.typ = Some(MountType::TMPFS);
             made.tmpfs_options = Some(MountTmpfsOptions {
                 size_bytes: size.and_then(|size| i64::try_from(size).ok()),
@@ -134,8 +150,15 @@ fn add(mounted: &mut Mounted, mount: &ContainerMount, tree: Option<&str>) -> Res
 
 fn bind(path: &str, mount: &ContainerMount, propagation: Option<&str>) -> String {
     let access = if mount.read_only { "ro" } else { "rw" };
-    let propagation = propagation.map_or_else(String::new, |words| format!(",{words}"));
-    format!("{path}:{}:{access}{propagation}", mount.target)
+    let mut text = format!("{path}:{}:{access}", mount.target);
+    for word in [propagation, mount.relabel.as_deref()]
+        .into_iter()
+        .flatten()
+    {
+        text.push(',');
+        text.push_str(word);
+    }
+    text
 }
 
 fn propagated(words: &str) -> Result<MountBindOptionsPropagationEnum, String> {

@@ -120,6 +120,7 @@ fn adopt(
             labelled: labelled.clone(),
             stage: Stage::Begun,
             stop: None,
+            check: None,
             post_start: Vec::new(),
             pre_stop: Vec::new(),
         };

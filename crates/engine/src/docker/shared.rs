@@ -183,6 +183,18 @@ impl Shared {
         Ok(())
     }
 
+    /// Returns where the source tree of a release is.
+    pub(super) fn source_of(
+        &self,
+        environment: &EnvironmentId,
+        release: ReleaseNumber,
+    ) -> Option<PathBuf> {
+        let known = self.lock();
+        let release = known.get(environment)?.releases.get(&release)?;
+        let source = release.file.artifacts.source.as_ref()?;
+        Some(self.layout.data.source(source))
+    }
+
     /// Returns where the secrets of an instance are.
     pub(super) fn secrets_of(&self, id: &InstanceId) -> PathBuf {
         match &self.secret_place {

@@ -48,6 +48,9 @@ pub(super) fn record(start: &InstanceStart, image: Option<&PinnedImage>) -> Reco
         },
         stage: Stage::Asked,
         stop: None,
+        check: image
+            .and_then(|image| image.check.clone())
+            .filter(|_| container.image_health),
         post_start: container.post_start.clone(),
         pre_stop: container.pre_stop.clone(),
     }
@@ -226,8 +229,7 @@ fn request(
     let (mut files, variables) = given::secrets(&secrets, &start.spec, container, &order.secrets)?;
     let configs = shared.layout.instance(&start.id).join("configs");
     files.extend(given::configs(&configs, &start.spec, container)?);
-    let tree = start.spec.source.as_ref();
-    let tree = tree.map(|digest| shared.layout.data.source(digest));
+    let tree = shared.source_of(&start.id.environment, start.release);
     let tree = tree.as_deref().and_then(std::path::Path::to_str);
     let environment = &start.id.environment;
     let mounted = mounts::mounted(environment, &start.spec, container, &files, tree)?;

@@ -18,6 +18,7 @@ use towpath_model::container::Hook;
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, ServiceName};
 use towpath_model::observation::{ArtifactState, Exit};
 use towpath_model::port::{Artifacts, DataDirectory, Stop};
+use towpath_model::workload::Command;
 
 use super::names::Labelled;
 
@@ -31,6 +32,9 @@ pub(super) struct Record {
     pub(super) stage: Stage,
     /// The request to stop.
     pub(super) stop: Option<StopOrder>,
+    /// The health check of the image, where it is the one to try.
+    #[serde(default)]
+    pub(super) check: Option<Command>,
     /// Commands to run after its start.
     pub(super) post_start: Vec<Hook>,
     /// Commands to run before its stop.
@@ -95,6 +99,9 @@ pub(super) struct PinnedImage {
     pub(super) brought: Option<String>,
     /// The port that it says it listens on, the first of them.
     pub(super) port: Option<u16>,
+    /// Its own health check.
+    #[serde(default)]
+    pub(super) check: Option<Command>,
 }
 
 /// The paths of the engine's files.

@@ -59,7 +59,11 @@ async fn ask(
     let left = order.left(shared.clock.now());
     if !left.is_zero() {
         // A signal that Docker does not know ends as if there was no grace.
-        match signal(shared, docker, name, &order.signal).await {
+        let asked = match order.signal.as_str() {
+            "" => image_signal(shared, docker, name).await?,
+            named => named.to_owned(),
+        };
+        match signal(shared, docker, name, &asked).await {
             Ok(()) => {
                 if gone(shared, docker, name, left).await? {
                     return Ok(());
@@ -80,6 +84,16 @@ async fn ask(
             Err(trouble) => return Err(trouble),
         }
     }
+}
+
+/// Returns the signal that the image names.
+async fn image_signal(shared: &Shared, docker: &Docker, name: &str) -> Result<String, Trouble> {
+    let found = docker.inspect_container(name, None).await;
+    let found = found.map_err(|error| shared.client.trouble(&error))?;
+    let named = found.config.and_then(|config| config.stop_signal);
+    Ok(named
+        .filter(|signal| !signal.is_empty())
+        .unwrap_or_else(|| "SIGTERM".to_owned()))
 }
 
 async fn signal(shared: &Shared, docker: &Docker, name: &str, signal: &str) -> Result<(), Trouble> {

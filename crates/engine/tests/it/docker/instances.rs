@@ -67,8 +67,11 @@ async fn an_instance_has_its_variables_files_limits_and_mounts() {
         source: MountSource::Tmpfs {
             size: Some(1 << 20),
             mode: None,
+            options: Vec::new(),
         },
         read_only: false,
+        shared: false,
+        relabel: None,
     }];
     let lines = written(&world, 1, spec, &[("key", "k\n"), ("token", "t")]).await;
     assert_eq!(
@@ -335,6 +338,8 @@ async fn hooks_run_after_the_start_and_before_the_stop() {
         target: "/tmp".to_owned(),
         source: MountSource::Anonymous,
         read_only: false,
+        shared: false,
+        relabel: None,
     }];
     container.post_start = vec![hook("started")];
     container.pre_stop = vec![hook("stops")];
