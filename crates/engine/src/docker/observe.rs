@@ -42,10 +42,18 @@ pub(super) async fn look(
     if known.is_empty() && swept {
         return Ok(Look::default());
     }
-    let docker = shared.client.get().await.map_err(failed)?;
-    let containers = containers(shared, &docker, environment)
-        .await
-        .map_err(failed)?;
+    let listed = match shared.client.get().await {
+        Ok(docker) => containers(shared, &docker, environment)
+            .await
+            .map(|containers| (docker, containers)),
+        Err(trouble) => Err(trouble),
+    };
+    let (docker, containers) = match listed {
+        Ok(listed) => listed,
+        // Nothing is known to run: that its images cannot be made has to be seen all the same.
+        Err(Trouble::Away(_)) if known.is_empty() => return Ok(Look::default()),
+        Err(trouble) => return Err(failed(trouble)),
+    };
     if !swept {
         adopt(shared, environment, &containers, &mut known);
     }

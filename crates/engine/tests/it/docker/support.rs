@@ -46,7 +46,9 @@ impl World {
     /// Opens an engine for an app that no other test has, with a release of the tests' image.
     pub(crate) async fn new() -> Self {
         let world = Self::without_release().await;
-        world.prepare(FIRST, pulled(IMAGE)).await;
+        let services = [web(), client()];
+        let images = services.map(|service| (service, pulled(IMAGE)));
+        world.prepare_all(FIRST, images.into(), None).await;
         world
     }
 
@@ -123,12 +125,22 @@ impl World {
         image: ImageRequest,
         source: Option<Digest>,
     ) -> ArtifactState {
+        let images = BTreeMap::from([(web(), image)]);
+        self.prepare_all(release, images, source).await
+    }
+
+    async fn prepare_all(
+        &self,
+        release: ReleaseNumber,
+        images: BTreeMap<ServiceName, ImageRequest>,
+        source: Option<Digest>,
+    ) -> ArtifactState {
         let artifacts = Artifacts {
             environment: self.environment.clone(),
             release,
             source,
             builds: Vec::new(),
-            images: BTreeMap::from([(web(), image)]),
+            images,
         };
         self.engine.prepare(&artifacts).await.unwrap();
         self.until(|observation| {
@@ -197,7 +209,10 @@ impl World {
         secrets: &[(&str, &str)],
     ) -> InstanceId {
         let start = InstanceStart {
-            id: self.id(number),
+            id: InstanceId {
+                service: spec.service.clone(),
+                ..self.id(number)
+            },
             workload: spec.id(),
             release: FIRST,
             spec: Arc::new(spec),
@@ -241,6 +256,11 @@ pub(crate) fn open(
 
 pub(crate) fn web() -> ServiceName {
     ServiceName::new("web").unwrap()
+}
+
+/// A second service of every release.
+pub(crate) fn client() -> ServiceName {
+    ServiceName::new("client").unwrap()
 }
 
 pub(crate) fn pulled(reference: &str) -> ImageRequest {
