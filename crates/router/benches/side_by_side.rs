@@ -1,7 +1,7 @@
 //! The router beside nginx and `HAProxy`, in one run on the same cores with the same payload. Not a
 //! test: it prints figures and ratios, and judges nothing.
 //!
-//! `cargo bench -p towpath-router [-- SECONDS CONNECTIONS]`. Proxies that are not installed are left
+//! `cargo bench -p towpath-router [-- SECONDS CONNECTIONS | -- --instructions]`. Proxies that are not installed are left
 //! out (Debian: `apt-get install nginx-light haproxy`). Rounds are interleaved, so that whatever
 //! else the machine does falls on all alike; the median round counts.
 
@@ -9,6 +9,8 @@
 
 #[path = "side_by_side/backend.rs"]
 mod backend;
+#[path = "side_by_side/instructions.rs"]
+mod instructions;
 #[path = "side_by_side/load.rs"]
 mod load;
 #[path = "side_by_side/proxy.rs"]
@@ -34,21 +36,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
         return proxy::run_router(directory.as_ref());
     }
-    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u32>().ok());
-    let time = Duration::from_secs(u64::from(number(0).unwrap_or(3)));
-    let connections = number(1).unwrap_or(64);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    if arguments.iter().any(|one| one == "--instructions") {
+        return runtime.block_on(instructions::compare());
+    }
+    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u32>().ok());
+    let time = Duration::from_secs(u64::from(number(0).unwrap_or(3)));
+    let connections = number(1).unwrap_or(64);
     runtime.block_on(compare(time, connections))
 }
 
 async fn compare(time: Duration, connections: u32) -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
     let backend = backend::start()?;
-    let mut proxies = vec![Proxy::router(directory.path(), backend).await?];
-    proxies.extend(Proxy::nginx(directory.path(), backend)?);
-    proxies.extend(Proxy::haproxy(directory.path(), backend)?);
+    let started = &proxy::plainly;
+    let mut proxies = vec![Proxy::router(directory.path(), backend, started).await?];
+    proxies.extend(Proxy::nginx(directory.path(), backend, started)?);
+    proxies.extend(Proxy::haproxy(directory.path(), backend, started)?);
     println!(
         "{connections} kept connections, answers of 1 KiB, {WORKERS} workers each, {ROUNDS} rounds of {time:?}"
     );

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         source,
     };
     fs::create_dir_all(&config.state_dir).map_err(state_dir)?;
+    raise_open_files();
     let lock = lock(&config)?;
     let socket = socket::bind(&config.control_socket).await?;
     let boot = format!("{:016x}", rand::random::<u64>());
@@ -56,6 +58,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     drop(lock);
     finish(workers, config.limits.shutdown_grace).await;
     Ok(())
+}
+
+/// Raises the soft limit of open files to the hard one: each request in flight has two connections,
+/// and the usual soft limit of 1,024 is from the days of `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
 }
 
 /// Makes sure that there is no other router of this state directory: two that start at once would

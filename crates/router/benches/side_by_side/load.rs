@@ -82,6 +82,29 @@ pub(crate) async fn run(
     })
 }
 
+/// Sends so many requests over so many connections, and fails when one fails.
+pub(crate) async fn run_count(
+    address: SocketAddr,
+    connections: u32,
+    requests: u32,
+) -> io::Result<()> {
+    let mut clients = JoinSet::new();
+    for _ in 0..connections {
+        clients.spawn(async move {
+            let mut io = connect(address).await?;
+            let mut read = Vec::with_capacity(8192);
+            for _ in 0..requests / connections {
+                exchange(&mut io, &mut read).await?;
+            }
+            io::Result::Ok(())
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
 async fn client(address: SocketAddr, until: Instant) -> io::Result<(Vec<Duration>, u32)> {
     let (mut latencies, mut failed) = (Vec::new(), 0);
     let mut io = connect(address).await?;

@@ -20,8 +20,19 @@ use towpath_router::client::RouterClient;
 
 use super::WORKERS;
 
+/// How often it is looked whether a proxy has started, 10 ms apart. Under valgrind it takes seconds.
+const TRIES: u32 = 3_000;
+
 /// The argument with which this program runs the router.
 pub(crate) const ROUTER_ROLE: &str = "--run-router";
+
+/// Makes the command that runs a program.
+pub(crate) type Start<'a> = &'a dyn Fn(&Path) -> Command;
+
+/// Runs a program as it is.
+pub(crate) fn plainly(program: &Path) -> Command {
+    Command::new(program)
+}
 
 /// A running proxy. It is killed when this is dropped.
 #[derive(Debug)]
@@ -90,9 +101,10 @@ impl Proxy {
     pub(crate) async fn router(
         directory: &Path,
         backend: SocketAddr,
+        start: Start<'_>,
     ) -> Result<Self, Box<dyn Error>> {
         let address = free_address()?;
-        let process = Command::new(std::env::current_exe()?)
+        let process = start(&std::env::current_exe()?)
             .arg(ROUTER_ROLE)
             .arg(directory)
             .spawn()?;
@@ -102,7 +114,7 @@ impl Proxy {
             process,
         };
         let client = RouterClient::new(directory.join("router.sock"));
-        let mut tries = 0..400;
+        let mut tries = 0..TRIES;
         while client.report().await.is_err() {
             tries.next().ok_or("the router does not start")?;
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -112,7 +124,11 @@ impl Proxy {
     }
 
     /// Starts nginx, if it is installed.
-    pub(crate) fn nginx(directory: &Path, backend: SocketAddr) -> io::Result<Option<Self>> {
+    pub(crate) fn nginx(
+        directory: &Path,
+        backend: SocketAddr,
+        start: Start<'_>,
+    ) -> io::Result<Option<Self>> {
         let Some(program) = program("nginx") else {
             return Ok(None);
         };
@@ -133,7 +149,7 @@ impl Proxy {
         );
         let path = directory.join("nginx.conf");
         fs::write(&path, configuration)?;
-        let process = Command::new(program)
+        let process = start(&program)
             .arg("-c")
             .arg(path)
             .stderr(Stdio::null())
@@ -146,7 +162,11 @@ impl Proxy {
     }
 
     /// Starts `HAProxy`, if it is installed.
-    pub(crate) fn haproxy(directory: &Path, backend: SocketAddr) -> io::Result<Option<Self>> {
+    pub(crate) fn haproxy(
+        directory: &Path,
+        backend: SocketAddr,
+        start: Start<'_>,
+    ) -> io::Result<Option<Self>> {
         let Some(program) = program("haproxy") else {
             return Ok(None);
         };
@@ -160,7 +180,7 @@ impl Proxy {
         );
         let path = directory.join("haproxy.cfg");
         fs::write(&path, configuration)?;
-        let process = Command::new(program)
+        let process = start(&program)
             .arg("-db")
             .arg("-f")
             .arg(path)
@@ -173,8 +193,20 @@ impl Proxy {
         }))
     }
 
+    /// Ends the proxy as an administrator would, and waits until it is gone.
+    pub(crate) fn end(mut self) -> io::Result<()> {
+        let id = i32::try_from(self.process.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let Some(id) = id {
+            rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        }
+        self.process.wait()?;
+        Ok(())
+    }
+
     pub(crate) async fn wait_until_it_answers(&self) -> Result<(), Box<dyn Error>> {
-        let mut tries = 0..400;
+        let mut tries = 0..TRIES;
         while TcpStream::connect(self.address).await.is_err() {
             tries
                 .next()

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use hyper::Response;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,20 @@ async fn the_last_table_is_served_after_a_restart_without_a_control_plane() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn the_router_may_open_as_many_files_as_the_hard_limit_permits() {
+    let limit = getrlimit(Resource::Nofile);
+    let lower = limit.current.map(|files| files - 1);
+    let lowered = Rlimit {
+        current: lower,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, lowered).unwrap();
+    let _router = TestRouter::start().await;
+    let now = getrlimit(Resource::Nofile);
+    assert_eq!(now.current, limit.maximum);
 }
 
 #[tokio::test]
