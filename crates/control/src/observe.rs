@@ -14,8 +14,10 @@ pub(crate) async fn observe(
     // The report is taken first: what it says of an instance is then never newer than the engine's
     // word on the same instance.
     let router = shared.hub.report().map(|report| (*report).clone());
+    let at = shared.ports.clock.now();
     let seen = shared.ports.engine.observe(&environment.id).await?;
     Ok(Observation {
+        at,
         instances: seen.instances,
         artifacts: seen.artifacts,
         probes: shared.ports.prober.records(&environment.id),

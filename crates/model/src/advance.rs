@@ -195,7 +195,7 @@ fn prepared(turn: &Turn<'_>, deployment: &Deployment) -> Move {
     )
 }
 
-/// Tells whether no instance of a service that the candidate changes is left.
+/// Tells whether no instance is left of a service that the candidate changes, but for its own.
 fn is_vacated(environment: &Environment, deployment: &Deployment) -> bool {
     let stays = |name: &ServiceName| {
         let workload = |release| environment.service(release, name).map(|one| &one.workload);
@@ -203,7 +203,8 @@ fn is_vacated(environment: &Environment, deployment: &Deployment) -> bool {
     };
     environment.instances.values().all(|one| {
         let service = &one.workload.service;
-        stays(service) || environment.service(deployment.release, service).is_none()
+        let candidate = environment.service(deployment.release, service);
+        stays(service) || candidate.is_none_or(|candidate| candidate.workload == one.workload)
     })
 }
 
@@ -288,7 +289,7 @@ fn allocation(
         &deployment.settings,
         stage,
         environment.stages(deployment),
-        wanted,
+        [wanted, wanted],
     )
 }
 

@@ -127,6 +127,7 @@ impl Deployment {
         });
         self.paused = None;
         self.phase = Phase::Restoring;
+        self.reached.clear();
         self.progress_at = at;
     }
 }
@@ -194,11 +195,13 @@ impl Environment {
             finished_at: None,
             phase: Phase::Queued,
             progress_at: at,
+            reached: BTreeMap::new(),
             paused: None,
             failure: None,
             jobs: BTreeMap::new(),
             failures: BTreeMap::new(),
             last_failure: None,
+            never_well: None,
             baseline: None,
         });
         self.renderings.insert(release, rendering);

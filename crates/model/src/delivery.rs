@@ -367,7 +367,8 @@ pub struct Health {
     pub timeout: Option<Duration>,
     /// Failed tries in a row that make an instance unhealthy. Default: 3.
     pub retries: Option<u32>,
-    /// Failures in this time after the start do not count, until the first success. Default: 30s.
+    /// How long an instance may take to become well for the first time; `retries` times `interval` where
+    /// that is longer. A new release of which one instance does not is given up. Default: 30s.
     #[schemars(with = "Option<schema::DurationText>")]
     pub start_period: Option<Duration>,
 }

@@ -38,8 +38,12 @@ pub struct Deployment {
     pub finished_at: Option<Timestamp>,
     /// How far it is.
     pub phase: Phase,
-    /// When it last made progress.
+    /// When it last made progress: it moved on, or [`Deployment::reached`] more than before.
     pub progress_at: Timestamp,
+    /// The most instances of each workload that were healthy at once, on the way forward or, after a
+    /// turn, on the way back.
+    #[serde(default)]
+    pub reached: BTreeMap<WorkloadId, u32>,
     /// Why it does not move, where it was paused.
     pub paused: Option<Pause>,
     /// Why it is rolled back, or failed.
@@ -50,6 +54,9 @@ pub struct Deployment {
     pub failures: BTreeMap<WorkloadId, u32>,
     /// The last of these failures, or that of a release job.
     pub last_failure: Option<Failure>,
+    /// That a candidate's instance never became well in the time that its check grants.
+    #[serde(default)]
+    pub never_well: Option<Failure>,
     /// What the router had counted when the present share of traffic was confirmed.
     pub baseline: Option<Baseline>,
 }

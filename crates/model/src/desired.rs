@@ -54,14 +54,20 @@ fn batch(settings: &Settings) -> u32 {
     settings.surge.saturating_add(settings.unavailable).max(1)
 }
 
-/// Returns what stage `stage` asks of a service with `wanted` instances. The last stage gives the
-/// candidate everything, whatever the settings say.
-pub fn allocate(settings: &Settings, stage: usize, stages: usize, wanted: u32) -> Allocation {
+/// Returns what stage `stage` asks of a service of which the candidate wants `wanted` instances and
+/// the stable release `before`. The last stage gives the candidate everything, whatever the settings
+/// say.
+pub fn allocate(
+    settings: &Settings,
+    stage: usize,
+    stages: usize,
+    [wanted, before]: [u32; 2],
+) -> Allocation {
     let last = stage + 1 >= stages;
     match settings.strategy {
         Strategy::BlueGreen => Allocation {
             candidate: wanted,
-            stable: wanted,
+            stable: before,
             weight: FULL_WEIGHT,
         },
         Strategy::Recreate => Allocation {
@@ -81,30 +87,56 @@ pub fn allocate(settings: &Settings, stage: usize, stages: usize, wanted: u32) -
             };
             Allocation {
                 candidate: share_of(wanted, weight),
-                stable: wanted,
+                stable: before,
                 weight,
             }
         }
         Strategy::Rolling => {
-            let number = u32::try_from(stage).unwrap_or(u32::MAX).saturating_add(1);
-            let replaced = batch(settings).saturating_mul(number).min(wanted);
-            let candidate = if last { wanted } else { replaced };
-            let surge = if settings.unavailable == 0 {
-                settings.surge.max(1)
+            let candidate = if last {
+                wanted
             } else {
-                settings.surge
+                replaced(settings, stage, wanted)
             };
-            let stable = wanted
-                .saturating_add(surge)
-                .saturating_sub(candidate)
-                .min(wanted);
             Allocation {
                 candidate,
-                stable,
+                stable: stable_beside(settings, stage, candidate, [wanted, before]),
                 weight: weight_of(candidate, wanted),
             }
         }
     }
+}
+
+/// Returns how many instances a rolling deployment has replaced after so many stages more than none.
+fn replaced(settings: &Settings, stage: usize, wanted: u32) -> u32 {
+    let number = u32::try_from(stage).unwrap_or(u32::MAX).saturating_add(1);
+    batch(settings).saturating_mul(number).min(wanted)
+}
+
+/// Returns how many stable instances there are beside so many of a rolling candidate: what the surge
+/// leaves, and never less than what the share of the stage before needs, but for those that may be
+/// missing.
+fn stable_beside(
+    settings: &Settings,
+    stage: usize,
+    candidate: u32,
+    [wanted, before]: [u32; 2],
+) -> u32 {
+    let surge = if settings.unavailable == 0 {
+        settings.surge.max(1)
+    } else {
+        settings.surge
+    };
+    let left = wanted
+        .saturating_add(surge)
+        .saturating_sub(candidate)
+        .min(wanted);
+    let product = u64::from(left) * u64::from(before);
+    let left = u32::try_from(product.div_ceil(u64::from(wanted.max(1)))).unwrap_or(u32::MAX);
+    let weight = stage.checked_sub(1).map_or(0, |stage| {
+        weight_of(replaced(settings, stage, wanted), wanted)
+    });
+    let needed = share_of(before, FULL_WEIGHT - weight).saturating_sub(settings.unavailable);
+    left.max(needed).min(before)
 }
 
 /// Returns how many of `wanted` instances carry `weight`, rounded up, but for what is only the
@@ -248,9 +280,13 @@ fn changed(
             0,
         ),
         (Some(_), Some(_)) if stateful => stateful_counts(deployment),
-        (_, candidate) => {
-            let wanted = candidate.as_ref().map_or(0, |candidate| candidate.wanted);
-            counts(deployment, environment, wanted)
+        _ => {
+            let wanted = |view: &Option<View<'_>>| view.as_ref().map_or(0, |view| view.wanted);
+            counts(
+                deployment,
+                environment,
+                [wanted(&candidate), wanted(&stable)],
+            )
         }
     };
     let rolling_back = deployment.is_rolling_back();
@@ -299,25 +335,30 @@ fn stateful_counts(deployment: &Deployment) -> (u32, u32) {
     }
 }
 
-/// Candidate and stable counts of a service without a volume of its own.
-fn counts(deployment: &Deployment, environment: &Environment, wanted: u32) -> (u32, u32) {
+/// Candidate and stable counts of a service without a volume of its own, of which they want `wanted`
+/// and `before`.
+fn counts(
+    deployment: &Deployment,
+    environment: &Environment,
+    [wanted, before]: [u32; 2],
+) -> (u32, u32) {
     let stages = environment.stages(deployment);
     match deployment.phase {
-        Phase::Queued | Phase::Preparing | Phase::Discarding | Phase::Ended(_) => (0, wanted),
+        Phase::Queued | Phase::Preparing | Phase::Discarding | Phase::Ended(_) => (0, before),
         Phase::Vacating => (0, 0),
         Phase::Provisioning { stage }
         | Phase::Shifting { stage }
         | Phase::Soaking { stage, .. } => {
-            let allocation = allocate(&deployment.settings, stage, stages, wanted);
+            let allocation = allocate(&deployment.settings, stage, stages, [wanted, before]);
             (allocation.candidate, allocation.stable)
         }
         Phase::Baking { .. } => {
-            let allocation = allocate(&deployment.settings, stages - 1, stages, wanted);
+            let allocation = allocate(&deployment.settings, stages - 1, stages, [wanted, before]);
             (wanted, allocation.stable)
         }
         Phase::Draining => (wanted, 0),
         // The candidate goes on with what it has until the stable release has all the traffic.
-        Phase::Restoring | Phase::Reverting => (wanted, wanted),
+        Phase::Restoring | Phase::Reverting => (wanted, before),
     }
 }
 
@@ -337,11 +378,10 @@ fn carry_serving(environment: &Environment, name: &ServiceName, sides: &mut Vec<
             .stable
             .and_then(|stable| environment.service(stable, name))
             .is_some_and(|stable| stable.workload == share.workload);
-        match sides
-            .iter_mut()
-            .find(|side| side.workload == share.workload)
-        {
-            Some(_) if is_stable => {}
+        // A candidate that is not in play yet has no artifacts to start anything with.
+        let in_play = |side: &&mut Side| side.workload == share.workload && side.count > 0;
+        match sides.iter_mut().find(in_play) {
+            _ if is_stable => {}
             Some(side) => side.count = side.count.max(share_of(wanted, share.weight).min(wanted)),
             None => sides.push(Side {
                 workload: share.workload.clone(),
@@ -385,7 +425,7 @@ mod tests {
         for wanted in 1..=7 {
             let stages = stage_count(&settings, wanted);
             for stage in 0..stages {
-                let at = allocate(&settings, stage, stages, wanted);
+                let at = allocate(&settings, stage, stages, [wanted, wanted]);
                 assert!(
                     at.candidate + at.stable <= wanted + 1,
                     "{wanted} {stage} {at:?}"
@@ -395,8 +435,27 @@ mod tests {
                     "{wanted} {stage} {at:?}"
                 );
             }
-            let last = allocate(&settings, stages - 1, stages, wanted);
+            let last = allocate(&settings, stages - 1, stages, [wanted, wanted]);
             assert_eq!((last.candidate, last.weight), (wanted, FULL_WEIGHT));
+        }
+    }
+
+    #[test]
+    fn stable_has_the_capacity_for_its_share_when_the_candidate_wants_another_number() {
+        for strategy in [Strategy::Rolling, Strategy::BlueGreen, Strategy::Canary] {
+            let settings = settings(strategy);
+            for (wanted, before) in (1..=6).flat_map(|one| (1..=6).map(move |two| (one, two))) {
+                let stages = stage_count(&settings, wanted);
+                let mut weight = 0;
+                for stage in 0..stages {
+                    let at = allocate(&settings, stage, stages, [wanted, before]);
+                    assert!(
+                        at.stable >= share_of(before, FULL_WEIGHT - weight),
+                        "{strategy:?} {wanted} {before} {stage} {at:?}"
+                    );
+                    weight = at.weight;
+                }
+            }
         }
     }
 
@@ -405,7 +464,7 @@ mod tests {
         let settings = settings(Strategy::Canary);
         let stages = stage_count(&settings, 10);
         let counts: Vec<_> = (0..stages)
-            .map(|stage| allocate(&settings, stage, stages, 10))
+            .map(|stage| allocate(&settings, stage, stages, [10, 10]))
             .map(|at| (at.candidate, at.stable, at.weight))
             .collect();
         assert_eq!(
@@ -423,9 +482,9 @@ mod tests {
     fn the_last_stage_always_gives_the_candidate_everything() {
         let mut settings = settings(Strategy::Canary);
         settings.steps.truncate(2);
-        assert_eq!(allocate(&settings, 1, 2, 4).weight, FULL_WEIGHT);
+        assert_eq!(allocate(&settings, 1, 2, [4, 4]).weight, FULL_WEIGHT);
         settings.steps.clear();
         assert_eq!(stage_count(&settings, 4), 1);
-        assert_eq!(allocate(&settings, 0, 1, 4).candidate, 4);
+        assert_eq!(allocate(&settings, 0, 1, [4, 4]).candidate, 4);
     }
 }

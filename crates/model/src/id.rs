@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,13 +56,18 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        // Shared, because records that are full of names are copied at every step.
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Accepts `text` when it follows the rule of this kind of name.
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidId> {
                 let text = text.into();
-                if $check(&text) { Ok(Self(text)) } else { Err(InvalidId::new($kind, &text, $rule)) }
+                if $check(&text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidId::new($kind, &text, $rule))
+                }
             }
 
             /// Returns the name as text.
@@ -257,7 +263,7 @@ impl FromStr for Digest {
 pub struct WorkloadId {
     /// The service.
     pub service: ServiceName,
-    digest: String,
+    digest: Arc<str>,
 }
 
 impl WorkloadId {
@@ -265,7 +271,7 @@ impl WorkloadId {
     pub fn new(service: ServiceName, digest: &Digest) -> Self {
         Self {
             service,
-            digest: digest.short().to_owned(),
+            digest: digest.short().into(),
         }
     }
 
@@ -293,7 +299,7 @@ impl FromStr for WorkloadId {
         }
         Ok(Self {
             service: service.parse()?,
-            digest: digest.to_owned(),
+            digest: digest.into(),
         })
     }
 }

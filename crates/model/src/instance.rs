@@ -232,16 +232,19 @@ mod tests {
 
     #[test]
     fn an_instance_that_was_never_well_has_the_time_that_its_check_grants() {
-        let check = HealthCheck {
-            start_period: Duration::from_secs(10),
-            interval: Duration::from_secs(5),
-            ..HealthCheck::default()
-        };
         let failing = ProbeRecord {
             counted_failures: 99,
             ..ProbeRecord::default()
         };
-        let at = |seconds| Health::Unknown.after(&failing, &check, Duration::from_secs(seconds));
-        assert_eq!((at(24), at(25)), (Health::Unknown, Health::Unhealthy));
+        for (start_period, patience) in [(10, 15), (20, 20)] {
+            let check = HealthCheck {
+                start_period: Duration::from_secs(start_period),
+                interval: Duration::from_secs(5),
+                ..HealthCheck::default()
+            };
+            let at = |age| Health::Unknown.after(&failing, &check, Duration::from_secs(age));
+            let around = (at(patience - 1), at(patience));
+            assert_eq!(around, (Health::Unknown, Health::Unhealthy));
+        }
     }
 }

@@ -12,6 +12,8 @@ use crate::routing::RouterReport;
 /// Everything that is known of one environment at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
+    /// When the engine was asked. Its answer has everything that was done before.
+    pub at: Timestamp,
     /// Every instance that the engine has, whoever asked for it, ended ones until they are removed.
     pub instances: Vec<ObservedInstance>,
     /// The state of each release's artifacts. Absent: nobody asked for them yet.

@@ -23,7 +23,7 @@ pub fn build(environment: &Environment) -> Vec<PublishedRoute> {
     }
     let mut routes = Vec::new();
     for (name, shares) in &environment.shares {
-        let Some(release) = owner(environment, name) else {
+        let Some(release) = environment.owner(name) else {
             continue;
         };
         let Some(service) = environment.service(release, name) else {
@@ -35,15 +35,6 @@ pub fn build(environment: &Environment) -> Vec<PublishedRoute> {
         routes.extend(service_routes(environment, name, service));
     }
     routes
-}
-
-/// Returns the release whose ports and domains the service has: the one with the most traffic.
-fn owner(environment: &Environment, name: &ServiceName) -> Option<ReleaseNumber> {
-    let shares = environment.shares.get(name)?;
-    shares
-        .iter()
-        .max_by_key(|share| share.weight)
-        .map(|share| share.release)
 }
 
 fn service_routes(
@@ -171,6 +162,16 @@ fn is_recreated(environment: &Environment, deployment: &Deployment, name: &Servi
 }
 
 impl Environment {
+    /// Returns the release that has the most of a service's traffic: the service has its ports and
+    /// domains.
+    pub fn owner(&self, name: &ServiceName) -> Option<ReleaseNumber> {
+        let shares = self.shares.get(name)?;
+        shares
+            .iter()
+            .max_by_key(|share| share.weight)
+            .map(|share| share.release)
+    }
+
     /// Rebuilds the routes, and gives them a new generation when they changed. Returns whether
     /// they did.
     pub(crate) fn refresh_routes(&mut self) -> bool {

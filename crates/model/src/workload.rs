@@ -155,10 +155,11 @@ pub struct HealthCheck {
 }
 
 impl HealthCheck {
-    /// Returns how long an instance may take to become well for the first time: the start period,
-    /// and then as many intervals as there are retries.
+    /// Returns how long an instance may take to become well for the first time: the start period, or
+    /// as many intervals as there are retries where that is longer.
     pub fn first_patience(&self) -> Duration {
-        self.start_period + self.interval.saturating_mul(self.retries.max(1))
+        self.start_period
+            .max(self.interval.saturating_mul(self.retries.max(1)))
     }
 }
 

@@ -16,6 +16,7 @@ mod plane;
 mod prober;
 mod router;
 mod sabotage;
+mod store;
 mod traffic;
 mod turn;
 mod world;

@@ -35,6 +35,7 @@ pub(super) fn enter(turn: &mut Turn<'_>, phase: Phase) -> bool {
         | Phase::Discarding
         | Phase::Ended(_) => {}
     }
+    let turns = matches!(phase, Phase::Restoring);
     let confirmed = matches!(before.phase, Phase::Shifting { .. });
     let complete = matches!(phase, Phase::Baking { .. } | Phase::Draining);
     let baseline = confirmed.then(|| baseline(turn)).flatten();
@@ -48,11 +49,20 @@ pub(super) fn enter(turn: &mut Turn<'_>, phase: Phase) -> bool {
     if complete && deployment.shifted_at.is_none() {
         deployment.shifted_at = Some(now);
     }
+    if turns {
+        deployment.reached.clear();
+    }
     deployment.phase = phase;
     deployment.progress_at = now;
     let to = deployment.state().to_string();
     let (subject, detail) = (subject(turn), phase_detail(turn));
-    turn.transition("deployment.moved", subject, [Some(from), Some(to)], detail);
+    // Phases that people see as one state differ only in the detail.
+    let states = if from == to {
+        [None, None]
+    } else {
+        [Some(from), Some(to)]
+    };
+    turn.transition("deployment.moved", subject, states, detail);
     true
 }
 
@@ -69,13 +79,15 @@ fn phase_detail(turn: &Turn<'_>) -> Option<String> {
     let deployment = turn.environment.deployment.as_ref()?;
     let stages = turn.environment.stages(deployment);
     match deployment.phase {
-        Phase::Provisioning { stage }
-        | Phase::Shifting { stage }
-        | Phase::Soaking { stage, .. }
-            if stages > 1 =>
-        {
+        Phase::Provisioning { stage } | Phase::Shifting { stage } if stages > 1 => {
             Some(format!("step {} of {stages}", stage + 1))
         }
+        Phase::Soaking { stage, .. } => Some(format!(
+            "step {} of {stages}: the router confirmed it",
+            stage + 1
+        )),
+        Phase::Reverting => Some("all traffic goes to the stable release".to_owned()),
+        Phase::Discarding => Some("the traffic went back; what failed is stopped".to_owned()),
         _ => deployment
             .failure
             .as_ref()
@@ -238,19 +250,24 @@ pub(super) fn resume(turn: &mut Turn<'_>) -> bool {
 pub(super) fn fail(turn: &mut Turn<'_>, failure: Failure) -> bool {
     let subject = subject(turn);
     let irreversible = ran_irreversible_job(turn);
+    let deserted = is_deserted(&turn.environment);
     let Some(deployment) = &mut turn.environment.deployment else {
         return false;
     };
     if deployment.kind == Kind::Rollback
         && !failure.aborted
         && matches!(deployment.phase, Phase::Shifting { .. })
+        && !deserted
     {
         // The traffic was given to the release that is to come back: to take it away again would
-        // roll a rollback back. A person decides.
+        // roll a rollback back. A person decides, while there is somebody to answer.
         deployment.failure = Some(failure);
         return end(turn, Outcome::RollbackFailed);
     }
-    let by_itself = deployment.settings.automatic_rollback && irreversible.is_none();
+    let by_itself = match deployment.kind {
+        Kind::Rollback => deserted || deployment.settings.automatic_rollback,
+        Kind::Release => deployment.settings.automatic_rollback && irreversible.is_none(),
+    };
     if !failure.aborted && !by_itself && turn.environment.stable.is_some() {
         let why = irreversible.map_or_else(
             || "automatic rollback is off".to_owned(),
@@ -273,6 +290,20 @@ pub(super) fn fail(turn: &mut Turn<'_>, failure: Failure) -> bool {
     deployment.paused = None;
     turn.event(what, subject, Some(reason));
     enter(turn, Phase::Restoring)
+}
+
+/// Tells whether nobody is left to answer of a service that the candidate was given the traffic of.
+fn is_deserted(environment: &Environment) -> bool {
+    let candidate = environment.candidate_rendering();
+    let mut services = candidate
+        .into_iter()
+        .flat_map(|rendering| rendering.services.values());
+    services.any(|service| {
+        service.internal.is_some()
+            && environment.weight(&service.workload) == FULL_WEIGHT
+            && environment.wanted(service) > 0
+            && environment.serving(&service.workload) == 0
+    })
 }
 
 fn ran_irreversible_job(turn: &Turn<'_>) -> Option<ServiceName> {

@@ -33,6 +33,7 @@ pub(super) fn trouble(turn: &Turn<'_>, deployment: &Deployment) -> Option<Failur
     }
     artifacts_failed(turn, deployment)
         .or_else(|| candidate_failed(deployment))
+        .or_else(|| deployment.never_well.clone())
         .or_else(|| analysis_failed(turn, deployment))
         .or_else(|| no_progress(turn, deployment))
 }
@@ -79,8 +80,9 @@ fn candidate_failed(deployment: &Deployment) -> Option<Failure> {
         return None;
     }
     let mut failure = deployment.last_failure.clone()?;
-    if !job && failure.service.as_ref() == workload.map(|workload| &workload.service) {
-        failure.reason = format!("{} ({} times)", failure.reason, count.unwrap_or(&limit));
+    let count = count.copied().unwrap_or(limit);
+    if !job && count > 1 && failure.service.as_ref() == workload.map(|workload| &workload.service) {
+        failure.reason = format!("{} ({count} times)", failure.reason);
     }
     Some(failure)
 }

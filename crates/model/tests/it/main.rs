@@ -7,9 +7,12 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod capacity;
 mod delivery;
 mod delivery_schema;
 mod fixture;
+mod health;
+mod hold;
 mod reference;
 mod render;
 mod render_cases;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use towpath_model::deployment::{Outcome, PauseReason, State};
+use towpath_model::id::DeploymentNumber;
 use towpath_model::release::Rendering;
 use towpath_model::rollout::{Settings, Strategy};
 
@@ -251,4 +252,100 @@ fn taking_down_leaves_nothing() {
     world.settle();
     assert!(world.environment.is_empty());
     assert!(world.running.is_empty());
+}
+
+/// A world in which a rollback from release 2 to release 1 waits for the router to confirm the shift.
+fn rolling_back_to_v1() -> (World, DeploymentNumber) {
+    let mut world = World::new();
+    let hasty = Settings {
+        start_failures: 1,
+        ..settings(Strategy::BlueGreen)
+    };
+    let first = world.deploy(vec![service("web", "v1", 2)], hasty);
+    world.finish(first);
+    let rendering = Arc::clone(world.environment.stable_rendering().unwrap());
+    let second = world.deploy(vec![service("web", "v2", 2)], settings(Strategy::BlueGreen));
+    world.finish(second);
+    world.settle();
+    world.silent = true;
+    let third = world.rollback(1, rendering);
+    world.run_to(State::Shifting);
+    (world, third)
+}
+
+#[test]
+fn a_rollback_that_has_the_traffic_does_not_give_it_back() {
+    let (mut world, rollback) = rolling_back_to_v1();
+    world.kill("web-5");
+    assert_eq!(
+        world.finish(rollback).outcome(),
+        Some(Outcome::RollbackFailed)
+    );
+    world.silent = false;
+    world.settle();
+    assert_eq!(world.weights("web").get("v1"), Some(&10_000));
+    assert_eq!(world.count_running("v1"), 1);
+}
+
+#[test]
+fn a_rollback_of_which_nobody_is_left_leaves_the_traffic_to_those_who_are() {
+    let (mut world, rollback) = rolling_back_to_v1();
+    world.kill_all("v1");
+    world.step();
+    world.silent = false;
+    assert_eq!(
+        world.finish(rollback).outcome(),
+        Some(Outcome::RollbackFailed)
+    );
+    world.settle();
+    serves_only(&world, "v2", 2);
+    assert!(world.environment.hold.is_some());
+}
+
+#[test]
+fn a_rollback_lets_a_release_that_is_recreated_go_its_own_way_back_first() {
+    let (mut world, first) = deployed("v1", 1);
+    let second = world.deploy(vec![service("web", "v2", 1)], settings(Strategy::BlueGreen));
+    world.finish(second);
+    world.settle();
+    world.hanging.insert("v3".to_owned());
+    let third = world.deploy(vec![service("web", "v3", 1)], settings(Strategy::Recreate));
+    world.run_until("v3 is started", |world| {
+        world.environment.instances.len() == 1 && world.deeds.len() == 5
+    });
+    let fourth = world.rollback(1, first);
+    assert_eq!(world.finish(third).outcome(), Some(Outcome::Aborted));
+    assert_eq!(world.weights("web").get("v2"), Some(&10_000));
+    assert_eq!(world.finish(fourth).outcome(), Some(Outcome::Succeeded));
+    world.settle();
+    serves_only(&world, "v1", 1);
+}
+
+#[test]
+fn the_trail_of_a_way_back_names_each_state_once() {
+    let (mut world, _) = deployed("v1", 1);
+    let second = world.deploy(vec![service("web", "v2", 1)], baking(Strategy::BlueGreen));
+    world.run_to(State::Baking);
+    world.events.clear();
+    world.environment.abort("ada", world.now).unwrap();
+    world.finish(second);
+    let states: Vec<_> = world
+        .events
+        .iter()
+        .filter_map(|event| event.from.as_deref().zip(event.to.as_deref()))
+        .collect();
+    assert_eq!(states, [("rolling back", "aborted")]);
+    let moves: Vec<_> = world
+        .events
+        .iter()
+        .filter(|event| event.what == "deployment.moved")
+        .filter_map(|event| event.reason.as_deref())
+        .collect();
+    assert_eq!(
+        moves,
+        [
+            "all traffic goes to the stable release",
+            "the traffic went back; what failed is stopped"
+        ]
+    );
 }

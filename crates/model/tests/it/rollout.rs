@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use towpath_model::deployment::{JobState, Outcome, PauseReason, Phase, State};
+use towpath_model::event::NewEvent;
 use towpath_model::release::Condition;
 use towpath_model::rollout::{CanaryStep, Settings, Strategy};
 
-use crate::world::{World, after, job, service, settings};
+use crate::world::{World, after, job, service, settings, worker};
 
 fn weights(pairs: &[(&str, u32)]) -> BTreeMap<String, u32> {
     pairs
@@ -242,4 +243,72 @@ fn scaling_changes_the_count_and_nothing_else() {
         .unwrap();
     world.settle();
     assert_eq!(world.count_running("v1"), 1);
+}
+
+#[test]
+fn a_worker_that_waits_for_its_release_to_answer_takes_nothing_for_a_bad_one() {
+    let mut world = World::new();
+    let shop = |web, work| {
+        vec![
+            service("web", web, 1),
+            after(worker(work), "web", Condition::Healthy),
+        ]
+    };
+    let first = world.deploy(shop("v1", "w1"), settings(Strategy::BlueGreen));
+    assert_eq!(world.finish(first).outcome(), Some(Outcome::Succeeded));
+    world.unhealthy.insert("bad".to_owned());
+    world.deeds.clear();
+    let second = world.deploy(shop("bad", "w2"), settings(Strategy::BlueGreen));
+    assert_eq!(world.finish(second).outcome(), Some(Outcome::RolledBack));
+    assert_eq!(world.deeds, ["start web-3", "stop web-3"]);
+    assert_eq!(world.count_running("w1"), 1);
+}
+
+#[test]
+fn a_canary_step_without_a_report_of_the_router_is_no_pass() {
+    let mut world = deployed("v1", 1);
+    let second = world.deploy(vec![service("web", "v2", 1)], settings(Strategy::Canary));
+    world.run_until("the first step is held", |world| {
+        let active = world.environment.deployment.as_ref();
+        active.is_some_and(|one| matches!(one.phase, Phase::Soaking { stage: 0, .. }))
+    });
+    world.count("web", "v2", 1_000, 0);
+    world.silent = true;
+    world.run_to(State::Paused);
+    assert_eq!(world.weights("web").get("v2"), Some(&500));
+    world.silent = false;
+    world.run_until("the second step", |world| {
+        world.weights("web").get("v2") == Some(&2_500)
+    });
+    world.environment.abort("ada", world.now).unwrap();
+    assert_eq!(world.finish(second).outcome(), Some(Outcome::Aborted));
+}
+
+#[test]
+fn who_is_started_again_later_finds_the_release_job_done() {
+    let mut world = World::new();
+    let services = vec![
+        after(service("web", "v1", 1), "migrate", Condition::Completed),
+        job("migrate", "job1", false),
+    ];
+    let first = world.deploy(services, settings(Strategy::Rolling));
+    assert_eq!(world.finish(first).outcome(), Some(Outcome::Succeeded));
+    world.kill("web-2");
+    world.settle();
+    assert_eq!(world.count_running("v1"), 1);
+    assert_eq!(
+        world.deeds,
+        ["start migrate-1", "start web-2", "start web-3"]
+    );
+}
+
+#[test]
+fn no_move_is_told_as_one_from_a_state_to_itself() {
+    for strategy in [Strategy::Rolling, Strategy::BlueGreen, Strategy::Recreate] {
+        let mut world = deployed("v1", 3);
+        let second = world.deploy(vec![service("web", "v2", 3)], settings(strategy));
+        world.finish(second);
+        let same = |event: &&NewEvent| event.from.is_some() && event.from == event.to;
+        assert_eq!(world.events.iter().find(same), None);
+    }
 }

@@ -1,5 +1,7 @@
 //! Services with a volume of their own: never two of them at once.
 
+use std::time::Duration;
+
 use towpath_model::deployment::Outcome;
 use towpath_model::release::Condition;
 use towpath_model::rollout::Strategy;
@@ -74,4 +76,43 @@ fn it_comes_back_when_its_successor_fails() {
         (1, 2)
     );
     assert_eq!(world.count_running("v2"), 0);
+}
+
+#[test]
+fn it_waits_for_one_that_nobody_knows() {
+    let mut world = World::new();
+    world.stranger("shop/production/db-7");
+    let first = world.deploy(vec![stateful("db", "db1")], settings(Strategy::Rolling));
+    world.finish(first);
+    assert_eq!(world.deeds, ["stop db-7", "start db-1"]);
+}
+
+#[test]
+fn one_that_the_engine_does_not_show_yet_still_has_the_volume() {
+    let mut world = World::new();
+    let first = world.deploy(vec![stateful("db", "db1")], settings(Strategy::Rolling));
+    world.finish(first);
+    let second = world.deploy(vec![stateful("db", "db2")], settings(Strategy::BlueGreen));
+    while world.stale.is_none() {
+        let before = (world.now, world.running.clone());
+        world.pass(Duration::from_millis(50));
+        if world.deeds.contains(&"start db-2".to_owned()) {
+            // The engine goes on to answer as it did before the start.
+            world.stale = Some(before);
+        }
+    }
+    world.environment.abort("ada", world.now).unwrap();
+    for _ in 0..100 {
+        world.pass(Duration::from_millis(50));
+        assert_eq!(
+            (world.count_running("db1"), world.count_running("db2")),
+            (0, 1)
+        );
+    }
+    world.stale = None;
+    assert_eq!(world.finish(second).outcome(), Some(Outcome::Aborted));
+    assert_eq!(
+        (world.count_running("db1"), world.count_running("db2")),
+        (1, 0)
+    );
 }

@@ -22,12 +22,15 @@ use towpath_model::step::{Action, step};
 use towpath_model::traffic::{RouteTraffic, TrafficCounters};
 use towpath_model::workload::{Command, HealthCheck, Limits, Probe, VolumeMount, WorkloadSpec};
 
+/// The engine's answer.
+type Seen = BTreeMap<InstanceId, ObservedInstance>;
+
 /// The world of one environment.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) environment: Environment,
     pub(crate) now: Timestamp,
-    pub(crate) running: BTreeMap<InstanceId, ObservedInstance>,
+    pub(crate) running: Seen,
     pub(crate) report: RouterReport,
     pub(crate) events: Vec<NewEvent>,
     pub(crate) finished: Vec<Deployment>,
@@ -37,8 +40,16 @@ pub(crate) struct World {
     pub(crate) crashing: BTreeSet<String>,
     /// Versions whose instances never become healthy.
     pub(crate) unhealthy: BTreeSet<String>,
+    /// Versions whose instances never come to run.
+    pub(crate) hanging: BTreeSet<String>,
+    /// Releases whose artifacts are being made.
+    pub(crate) building: BTreeSet<ReleaseNumber>,
     /// Whether the router keeps silent.
     pub(crate) silent: bool,
+    /// The engine's answer and when it was asked, while it gives no newer one.
+    pub(crate) stale: Option<(Timestamp, Seen)>,
+    /// Whether nobody in particular asks for what is asked for.
+    pub(crate) automatic: bool,
     versions: BTreeMap<InstanceId, String>,
     next_release: u32,
 }
@@ -114,6 +125,14 @@ pub(crate) fn stateful(name: &str, version: &str) -> RenderedService {
     stateful
 }
 
+/// A service that does not listen: it takes its work from a queue.
+pub(crate) fn worker(version: &str) -> RenderedService {
+    let mut worker = service("worker", version, 1);
+    worker.routes.clear();
+    worker.internal = None;
+    worker
+}
+
 /// The same service, waiting for another.
 pub(crate) fn after(
     mut service: RenderedService,
@@ -149,7 +168,11 @@ impl World {
             deeds: Vec::new(),
             crashing: BTreeSet::new(),
             unhealthy: BTreeSet::new(),
+            hanging: BTreeSet::new(),
+            building: BTreeSet::new(),
             silent: false,
+            stale: None,
+            automatic: false,
             versions: BTreeMap::new(),
             next_release: 1,
         }
@@ -194,7 +217,7 @@ impl World {
             settings: None,
             peers: BTreeMap::new(),
             actor: "ada".to_owned(),
-            automatic: false,
+            automatic: self.automatic,
         };
         let (number, change) = self.environment.request(request, self.now).unwrap();
         self.events.extend(change.events);
@@ -204,10 +227,20 @@ impl World {
 
     /// Takes one step: observes, writes down, does.
     pub(crate) fn step(&mut self) {
+        let present = (self.now, self.running.clone());
+        let (at, instances) = self.stale.clone().unwrap_or(present);
+        let artifact = |release| {
+            if self.building.contains(&release) {
+                ArtifactState::Building
+            } else {
+                ArtifactState::Ready
+            }
+        };
         let observation = Observation {
-            instances: self.running.values().cloned().collect(),
+            at,
+            instances: instances.into_values().collect(),
             artifacts: (1..self.next_release)
-                .map(|release| (ReleaseNumber(release), ArtifactState::Ready))
+                .map(|release| (ReleaseNumber(release), artifact(ReleaseNumber(release))))
                 .collect(),
             probes: self
                 .running
@@ -227,7 +260,11 @@ impl World {
     }
 
     fn probe(&self, id: &InstanceId) -> ProbeRecord {
-        if self.unhealthy.contains(&self.versions[id]) {
+        if self
+            .versions
+            .get(id)
+            .is_some_and(|one| self.unhealthy.contains(one))
+        {
             let last_error = Some("answered 500".to_owned());
             ProbeRecord {
                 failures: 3,
@@ -255,12 +292,16 @@ impl World {
             }
             Action::Start(start) => {
                 self.deeds.push(format!("start {}", start.id.local()));
+                let building = self.building.contains(&start.release);
+                assert!(!building, "{} has no artifacts", start.id);
                 let Command::Exec(words) = &start.spec.command else {
                     panic!("worlds exec")
                 };
                 let version = words[0].clone();
                 let job = version.starts_with("job");
-                let state = if self.crashing.contains(&version) {
+                let state = if self.hanging.contains(&version) {
+                    InstanceState::Starting
+                } else if self.crashing.contains(&version) {
                     exited(1, self.now)
                 } else if job {
                     exited(0, self.now)
@@ -290,6 +331,43 @@ impl World {
                 self.running.remove(&id);
             }
         }
+    }
+
+    /// Ends an instance from outside.
+    pub(crate) fn kill(&mut self, instance: &str) {
+        let id = self.id(instance);
+        self.running.get_mut(&id).unwrap().state = exited(137, self.now);
+    }
+
+    /// Ends all instances of a version from outside.
+    pub(crate) fn kill_all(&mut self, version: &str) {
+        for (id, one) in &mut self.running {
+            if self.versions.get(id).is_some_and(|it| it == version) {
+                one.state = exited(137, self.now);
+            }
+        }
+    }
+
+    /// Has the engine run something that the record does not know.
+    pub(crate) fn stranger(&mut self, id: &str) {
+        let id: InstanceId = id.parse().unwrap();
+        let state = InstanceState::Running {
+            address: SocketAddr::from(([127, 0, 0, 1], 30_001)),
+            since: self.now,
+        };
+        let workload = service(id.service.as_str(), "unknown", 1).workload;
+        let observed = ObservedInstance {
+            id: id.clone(),
+            workload,
+            state,
+        };
+        self.running.insert(id, observed);
+    }
+
+    fn id(&self, instance: &str) -> InstanceId {
+        format!("{}/{instance}", self.environment.id)
+            .parse()
+            .unwrap()
     }
 
     /// What must hold after every step: whoever has weight and is named in the table is healthy.
@@ -340,7 +418,13 @@ impl World {
 
     /// Takes steps until nothing changes any more.
     pub(crate) fn settle(&mut self) {
-        for _ in 0..50 {
+        self.pass(Duration::from_millis(2_500));
+    }
+
+    /// Takes steps for so long.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now.checked_add(time).unwrap();
+        while self.now < end {
             self.step();
             self.now = self.now.checked_add(Duration::from_millis(50)).unwrap();
         }
@@ -392,9 +476,7 @@ impl World {
 
     /// Makes an instance busy, or idle.
     pub(crate) fn load(&mut self, instance: &str, in_flight: u32, upgraded: u32) {
-        let id: InstanceId = format!("{}/{instance}", self.environment.id)
-            .parse()
-            .unwrap();
+        let id = self.id(instance);
         self.report.loads.retain(|load| load.instance != id);
         self.report.loads.push(BackendLoad {
             instance: id,
@@ -428,7 +510,7 @@ impl World {
         self.running
             .values()
             .filter(runs)
-            .filter(|one| self.versions[&one.id] == version)
+            .filter(|one| self.versions.get(&one.id).is_some_and(|it| it == version))
             .count()
     }
 }

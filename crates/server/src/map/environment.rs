@@ -96,6 +96,14 @@ fn services(environment: &Environment) -> Vec<api::Service> {
     for rendering in renderings.into_iter().flatten() {
         found.extend(rendering.services.iter());
     }
+    // While two releases have a service, the one with most of its traffic speaks for it: what is kept
+    // warm beside it, or is tried out, is not counted.
+    for (name, rendered) in &mut found {
+        let owner = environment.owner(name);
+        if let Some(owner) = owner.and_then(|owner| environment.service(owner, name)) {
+            *rendered = owner;
+        }
+    }
     found
         .into_iter()
         .map(|(name, rendered)| service(environment, name, rendered))
@@ -107,10 +115,7 @@ fn service(
     name: &ServiceName,
     rendered: &RenderedService,
 ) -> api::Service {
-    let live = || {
-        let all = environment.instances.values();
-        all.filter(|one| &one.workload.service == name && one.is_live())
-    };
+    let live = || environment.live(&rendered.workload);
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let down = environment.lifecycle == Lifecycle::Down;
     // One that nobody sends requests to has no share of any.

@@ -16,6 +16,7 @@ use towpath_model::observation::Observation;
 use towpath_model::step::Action;
 
 use super::invariant::Broken;
+use super::store::Draft;
 use super::world::World;
 
 /// What must hold at every moment.
@@ -30,11 +31,11 @@ pub(super) fn standing(world: &World) -> Result<(), Broken> {
 pub(super) fn on_commit(
     world: &mut World,
     after: &Environment,
-    text: &str,
+    draft: &Draft,
     change: &Change,
     observation: Option<&Observation>,
 ) -> Result<(), Broken> {
-    data::no_secret(text, change)?;
+    data::no_secret(draft, change)?;
     audit::rows(world, after)?;
     audit::trail(world, after, change)?;
     rollout::stable(world, after, change)?;

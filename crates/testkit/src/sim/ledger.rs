@@ -14,8 +14,6 @@ use super::clock::Ms;
 pub(super) struct Ledger {
     /// The record as it was last written down.
     pub(super) record: Environment,
-    /// Its text.
-    pub(super) stored: String,
     /// The deployments as they were last written down.
     pub(super) rows: BTreeMap<DeploymentNumber, Row>,
     /// Deployments that people asked for.
@@ -74,7 +72,6 @@ impl Ledger {
     pub(super) fn new(record: &Environment) -> Self {
         Self {
             record: record.clone(),
-            stored: serde_json::to_string(record).expect("a record has only string keys"),
             rows: BTreeMap::new(),
             asked_for: BTreeSet::new(),
             told_to_stop: BTreeSet::new(),

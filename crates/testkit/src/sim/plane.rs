@@ -43,8 +43,9 @@ pub(super) struct Memory {
     pub(super) up_since: Ms,
 }
 
-/// The engine's answer.
+/// When the engine was asked, and its answer.
 pub(super) type Seen = (
+    Ms,
     Vec<ObservedInstance>,
     BTreeMap<ReleaseNumber, ArtifactState>,
 );

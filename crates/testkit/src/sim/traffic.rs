@@ -22,22 +22,15 @@ pub(super) fn flow(world: &mut World) -> Result<(), Broken> {
     if !world.router.is_up(world.now) {
         return Ok(());
     }
-    let routes: Vec<Route> = world
-        .router
-        .table
-        .routes
+    // Requests change nothing of the table, so it is set aside for them, not copied.
+    let routes = std::mem::take(&mut world.router.table.routes);
+    let done = routes
         .iter()
-        .map(|one| one.route.clone())
-        .collect();
-    for route in &routes {
-        if route.mode != RouteMode::Serving {
-            continue;
-        }
-        for _ in 0..REQUESTS {
-            request(world, route)?;
-        }
-    }
-    Ok(())
+        .map(|one| &one.route)
+        .filter(|route| route.mode == RouteMode::Serving)
+        .try_for_each(|route| (0..REQUESTS).try_for_each(|_| request(world, route)));
+    world.router.table.routes = routes;
+    done
 }
 
 fn request(world: &mut World, route: &Route) -> Result<(), Broken> {

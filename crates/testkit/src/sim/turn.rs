@@ -25,7 +25,7 @@ impl World {
         }
         let plane = std::mem::replace(&mut self.plane, Plane::Down { until: Ms::MAX });
         let Plane::Up(mut memory) = plane else {
-            self.plane = Plane::Up(Box::new(self.start_plane()));
+            self.plane = Plane::Up(Box::new(self.start_plane()?));
             return Ok(());
         };
         if memory.prober.advance(self.now, &self.engine)
@@ -53,19 +53,17 @@ impl World {
         Ok(())
     }
 
-    fn start_plane(&mut self) -> Memory {
+    fn start_plane(&mut self) -> Result<Memory, Broken> {
         self.note(|| "the control plane starts".to_owned());
-        let environment: Environment =
-            serde_json::from_str(&self.ledger.stored).expect("the record was written by us");
-        Memory {
-            environment,
+        Ok(Memory {
+            environment: self.store.read(&self.ledger.record)?,
             prober: Prober::default(),
             report: None,
             seen: None,
             turn: Turn::Idle { wake: self.now },
             heard: false,
             up_since: self.now,
-        }
+        })
     }
 
     fn observe(&mut self, memory: &mut Memory) -> Turn {
@@ -80,13 +78,14 @@ impl World {
             memory.report = self.router.report(self.now);
         }
         let stale = self.chance.hits(self.faults.stale_engine);
-        let seen = match memory.seen.take().filter(|_| stale) {
-            Some(seen) => seen,
-            None => self.engine.observe(),
-        };
+        let seen = memory.seen.take().filter(|_| stale).unwrap_or_else(|| {
+            let (instances, artifacts) = self.engine.observe();
+            (self.now, instances, artifacts)
+        });
         memory.seen = Some(seen.clone());
-        let (instances, artifacts) = seen;
+        let (at, instances, artifacts) = seen;
         let observation = Observation {
+            at: moment(at),
             instances,
             artifacts,
             probes: memory.prober.records(),
@@ -154,7 +153,7 @@ impl World {
     /// Writes the record down with its deployments and events, after the checks of what changed.
     pub(super) fn commit(
         &mut self,
-        environment: Environment,
+        mut environment: Environment,
         change: &Change,
         observation: Option<&Observation>,
     ) -> Result<(), Broken> {
@@ -184,16 +183,11 @@ impl World {
             };
             self.ledger.rows.insert(deployment.number, row);
         }
-        let text = serde_json::to_string(&environment).expect("a record has only string keys");
-        check::on_commit(self, &environment, &text, change, observation)?;
-        let read: Environment = serde_json::from_str(&text).expect("the record was written by us");
-        if read != environment {
-            return super::invariant::Invariant::NotInTheTrail
-                .broken("the record is another one after it was written and read");
-        }
+        let draft = self.store.draft(&mut environment)?;
+        check::on_commit(self, &environment, &draft, change, observation)?;
+        self.store.write(draft, &environment);
         self.ledger.figures.commits += 1;
         self.ledger.record = environment;
-        self.ledger.stored = text;
         Ok(())
     }
 

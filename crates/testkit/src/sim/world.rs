@@ -16,6 +16,7 @@ use super::operate::People;
 use super::plane::Plane;
 use super::router::Router;
 use super::sabotage::Sabotage;
+use super::store::Store;
 use super::{Figures, traffic};
 
 /// For so long people do things and things go wrong.
@@ -40,6 +41,7 @@ pub(super) struct World {
     pub(super) plane: Plane,
     pub(super) people: People,
     pub(super) ledger: Ledger,
+    pub(super) store: Store,
     pub(super) sabotage: Option<Sabotage>,
     traffic_at: Ms,
     misfortune_at: Ms,
@@ -56,7 +58,7 @@ impl World {
         } else {
             Faults::draw(&mut chance)
         };
-        let record = Environment::new(id.clone());
+        let mut record = Environment::new(id.clone());
         Self {
             now: 0,
             faults,
@@ -66,6 +68,7 @@ impl World {
             plane: Plane::Down { until: 0 },
             people: People::new(&mut chance),
             ledger: Ledger::new(&record),
+            store: Store::new(&mut record),
             sabotage,
             traffic_at: 0,
             misfortune_at: chance.between(1_000, 10_000),
@@ -106,6 +109,7 @@ impl World {
                 break;
             }
         }
+        self.store.read(&self.ledger.record)?;
         check::liveness::at_the_end(self)
     }
 

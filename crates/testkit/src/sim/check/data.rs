@@ -7,6 +7,7 @@ use towpath_model::environment::Environment;
 use towpath_model::id::{InstanceId, ServiceName};
 
 use crate::sim::invariant::{Broken, Invariant};
+use crate::sim::store::Draft;
 use crate::sim::world::World;
 
 /// The value of every secret of the simulation.
@@ -38,8 +39,10 @@ pub(in crate::sim) fn is_ours(environment: &Environment, id: &InstanceId) -> Res
 }
 
 /// Rule 13, for what is written down.
-pub(in crate::sim) fn no_secret(text: &str, change: &Change) -> Result<(), Broken> {
-    hides_the_secret(text, "the record")?;
+pub(in crate::sim) fn no_secret(draft: &Draft, change: &Change) -> Result<(), Broken> {
+    for text in draft.texts() {
+        hides_the_secret(text, "the record")?;
+    }
     for event in &change.events {
         let line = serde_json::to_string(event).unwrap_or_default();
         hides_the_secret(&line, "an event")?;

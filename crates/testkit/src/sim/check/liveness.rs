@@ -18,9 +18,10 @@ const REST: Ms = 30_000;
 
 /// Notes since when the active deployment is in its phase.
 pub(in crate::sim) fn note_phase(world: &mut World, after: &Environment) {
+    // A deployment that fails while a person paused it waits anew, for another reason.
     let now = after.deployment.as_ref().map(|one| {
-        let paused = one.paused.is_some();
-        (one.number, format!("{:?} paused: {paused}", one.phase))
+        let paused = one.paused.as_ref().map(|pause| pause.reason);
+        (one.number, format!("{:?} paused: {paused:?}", one.phase))
     });
     let before = world.ledger.phase_since.take();
     world.ledger.phase_since = now.map(|(number, phase)| match before {

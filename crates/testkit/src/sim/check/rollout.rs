@@ -271,7 +271,8 @@ fn measured(world: &World, before: &Environment, was: &Deployment) -> Result<(),
     Ok(())
 }
 
-/// Rule 8: once a rollback has the traffic, it is not given back.
+/// Rule 8: once a rollback has the traffic, it is not given back, but for a service of which nobody
+/// is left to answer: rule 2 comes first.
 pub(in crate::sim) fn no_way_back_from_a_rollback(
     world: &World,
     after: &Environment,
@@ -285,8 +286,13 @@ pub(in crate::sim) fn no_way_back_from_a_rollback(
     else {
         return Ok(());
     };
-    let changed = routed(before, was.release).into_iter().find(|service| {
-        !service.is_stateful()
+    let services = routed(before, was.release);
+    let deserted = services
+        .iter()
+        .any(|service| after.wanted(service) > 0 && after.serving(&service.workload) == 0);
+    let changed = services.into_iter().find(|service| {
+        !deserted
+            && !service.is_stateful()
             && before.weight(&service.workload) == FULL_WEIGHT
             && after.weight(&service.workload) < FULL_WEIGHT
             && after.shares.contains_key(&service.spec.service)
