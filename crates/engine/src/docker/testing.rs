@@ -22,6 +22,7 @@ pub(super) fn spec() -> WorkloadSpec {
         container_port: None,
         listens: false,
         health: HealthCheck::default(),
+        restart_with: Vec::new(),
         stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(10),
         limits: Limits::default(),

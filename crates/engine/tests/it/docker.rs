@@ -4,4 +4,6 @@ mod contract;
 mod daemon;
 mod images;
 mod instances;
+mod registry;
+mod restarts;
 mod support;

@@ -25,9 +25,8 @@ pub(crate) fn host() -> String {
 }
 
 /// Connects to Docker, which has to be there.
-pub(crate) async fn docker() -> Docker {
-    let host = host();
-    let docker = Docker::connect_with_host(&host);
+pub(crate) async fn docker(host: &str) -> Docker {
+    let docker = Docker::connect_with_host(host);
     let docker = match docker {
         Ok(docker) => docker.negotiate_version().await,
         Err(error) => Err(error),
@@ -78,7 +77,8 @@ pub(crate) fn data_id(data: &Path) -> String {
 }
 
 /// Removes everything that carries the labels of a data directory, whatever failed.
-pub(crate) fn clean(data_id: &str, app: &str) {
+pub(crate) fn clean(host: &str, data_id: &str, app: &str) {
+    let host = host.to_owned();
     let label = format!("towpath.data={data_id}");
     let repositories = format!("towpath/{app}-*");
     let cleaning = std::thread::spawn(move || {
@@ -86,13 +86,13 @@ pub(crate) fn clean(data_id: &str, app: &str) {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(remove_all(&label, &repositories));
+        runtime.block_on(remove_all(&host, &label, &repositories));
     });
     cleaning.join().unwrap();
 }
 
-async fn remove_all(label: &str, repositories: &str) {
-    let docker = docker().await;
+async fn remove_all(host: &str, label: &str, repositories: &str) {
+    let docker = docker(host).await;
     let filter = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
     let options = ListContainersOptionsBuilder::default()
         .all(true)

@@ -33,12 +33,17 @@ pub(crate) struct World {
     directory: Directory,
 }
 
-/// The directory, and the app whose images are removed with it.
-struct Directory(tempfile::TempDir, String);
+/// The directory, and whose images on which Docker are removed with it.
+struct Directory {
+    path: tempfile::TempDir,
+    app: String,
+    host: String,
+}
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        daemon::clean(&daemon::data_id(self.0.path()), &self.1);
+        let data_id = daemon::data_id(self.path.path());
+        daemon::clean(&self.host, &data_id, &self.app);
     }
 }
 
@@ -53,20 +58,34 @@ impl World {
     }
 
     pub(crate) async fn without_release() -> Self {
+        Self::at(&daemon::host()).await
+    }
+
+    /// Opens an engine on another Docker than that of all tests.
+    pub(crate) async fn at(host: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let unique = daemon::data_id(directory.path());
-        Self::of(directory, &format!("t{unique}/dev")).await
+        let environment = format!("t{}/dev", daemon::data_id(directory.path()));
+        Self::with(directory, &environment, host).await
     }
 
     pub(crate) async fn of(directory: tempfile::TempDir, environment: &str) -> Self {
-        let docker = daemon::docker().await;
+        Self::with(directory, environment, &daemon::host()).await
+    }
+
+    async fn with(directory: tempfile::TempDir, environment: &str, host: &str) -> Self {
+        let docker = daemon::docker(host).await;
         daemon::image(&docker).await;
         let environment: EnvironmentId = environment.parse().unwrap();
+        let directory = Directory {
+            path: directory,
+            app: environment.app.to_string(),
+            host: host.to_owned(),
+        };
         Self {
-            engine: open(directory.path(), |_| {}),
+            engine: open(&directory, |_| {}),
             docker,
-            directory: Directory(directory, environment.app.to_string()),
             environment,
+            directory,
         }
     }
 
@@ -75,7 +94,7 @@ impl World {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.directory.0.path()
+        self.directory.path.path()
     }
 
     /// Drops the engine and opens another one, as a restart does.
@@ -92,7 +111,7 @@ impl World {
         } = self;
         drop(engine);
         Self {
-            engine: open(directory.0.path(), configure),
+            engine: open(&directory, configure),
             docker,
             environment,
             directory,
@@ -244,13 +263,10 @@ impl World {
     }
 }
 
-pub(crate) fn open(
-    directory: &Path,
-    configure: impl FnOnce(&mut DockerConfig),
-) -> Arc<DockerEngine> {
-    let mut config = DockerConfig::new(Some(daemon::host()));
+fn open(directory: &Directory, configure: impl FnOnce(&mut DockerConfig)) -> Arc<DockerEngine> {
+    let mut config = DockerConfig::new(Some(directory.host.clone()));
     configure(&mut config);
-    let data = DataDirectory(directory.to_owned());
+    let data = DataDirectory(directory.path.path().to_owned());
     Arc::new(DockerEngine::open(&data, Arc::new(RealClock), config).unwrap())
 }
 
