@@ -172,4 +172,5 @@ async fn a_registry_that_is_away_fails_the_release_within_bounds_and_can_be_trie
     );
     let state = world.prepare(FIRST, pulled(&registry.reference())).await;
     assert_eq!(state, ArtifactState::Ready);
+    registry.forget(&world.docker).await;
 }
