@@ -8,6 +8,9 @@ use crate::merge::plain_dependency;
 use crate::tree::each;
 use crate::yaml::{Map, Node, Value};
 
+/// The most ports that the ranges of a file may come to.
+const PORTS: usize = 140_000;
+
 /// Whether a short form that cannot be read is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strictness {
@@ -19,10 +22,11 @@ pub(crate) enum Strictness {
 
 /// Rewrites all short forms beneath `root`.
 pub(crate) fn canonicalise(root: &mut Node, strictness: Strictness) -> Result<(), Diagnostics> {
+    let mut left = PORTS;
     for section in ["services", "jobs"] {
         for (_, service) in each(root, section) {
             if let Some(map) = service.as_map_mut() {
-                workload(map, strictness)?;
+                workload(map, strictness, &mut left)?;
             }
         }
     }
@@ -72,12 +76,12 @@ fn items(
     })
 }
 
-fn workload(map: &mut Map, strictness: Strictness) -> Result<(), Diagnostics> {
+fn workload(map: &mut Map, strictness: Strictness, left: &mut usize) -> Result<(), Diagnostics> {
     container(map, strictness)?;
     at(map, "build", |node| build(node, strictness))?;
     at(map, "depends_on", depends_on)?;
     change(map, "extends", |node| wrap(node, "service"));
-    at(map, "ports", |node| port::expand(node, strictness))?;
+    at(map, "ports", |node| port::expand(node, strictness, left))?;
     items(map, "pre_start", |hook| match hook.as_map_mut() {
         Some(map) => container(map, strictness),
         None => Ok(()),

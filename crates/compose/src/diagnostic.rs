@@ -19,6 +19,8 @@ pub enum Severity {
     Error,
     /// The file is accepted, but is not what it should be.
     Warning,
+    /// The file is as it may be, and would be better otherwise.
+    Note,
 }
 
 /// One thing that is wrong with a file, or unwise in it.
@@ -55,6 +57,14 @@ impl Diagnostic {
     pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
+            ..Self::error(code, message)
+        }
+    }
+
+    /// Makes a note without a place.
+    pub fn note(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Note,
             ..Self::error(code, message)
         }
     }
@@ -105,6 +115,7 @@ impl fmt::Display for Diagnostic {
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         };
         write!(f, "{severity}: {}", self.message)
     }
@@ -117,9 +128,20 @@ pub struct Diagnostics {
     rest: Vec<Diagnostic>,
 }
 
+/// The most diagnostics that are shown at once.
+const MOST: usize = 100;
+
 impl Diagnostics {
-    /// Succeeds when there is none.
-    pub fn check(found: Vec<Diagnostic>) -> Result<(), Self> {
+    /// Succeeds when there is none. Of very many only the first are kept, and their number.
+    pub fn check(mut found: Vec<Diagnostic>) -> Result<(), Self> {
+        let more = found.len().saturating_sub(MOST);
+        if more > 0 {
+            found.truncate(MOST);
+            found.push(Diagnostic::error(
+                "more",
+                format!("and {more} more, which are not shown"),
+            ));
+        }
         let mut found = found.into_iter();
         match found.next() {
             None => Ok(()),
@@ -177,11 +199,18 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// The longest word that another one is looked for, in bytes.
+const LONGEST_WORD: usize = 80;
+
 /// Returns the candidate that `word` was probably meant to be.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1);
+    let is_near = |candidate: &&str| {
+        word.len() <= LONGEST_WORD && candidate.len().abs_diff(word.len()) <= 4 * limit
+    };
     candidates
         .into_iter()
+        .filter(is_near)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)

@@ -8,6 +8,9 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::source::{Position, Source, Span};
 use crate::template::{Lookup, substitute};
 
+/// The most bytes that the values of one file may have together, variables filled in.
+const BYTES: usize = 8 << 20;
+
 /// Names and values.
 pub type Variables = BTreeMap<String, String>;
 
@@ -76,6 +79,7 @@ struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     fn read(&mut self, lookup: &Lookup<'_>, variables: &mut Variables) -> Result<(), Diagnostics> {
+        let mut left = BYTES;
         while self.skip_to_statement() {
             let (name, has_value) = self.name()?;
             if !has_value {
@@ -86,6 +90,9 @@ impl<'s> Reader<'s> {
             }
             let known = |name: &str| lookup(name).or_else(|| variables.get(name).cloned());
             let value = self.value(&known)?;
+            left = left.checked_sub(value.len()).ok_or_else(|| {
+                self.refuse_line(self.rest, "the values up to here are too large together")
+            })?;
             variables.insert(name.to_owned(), value);
         }
         Ok(())

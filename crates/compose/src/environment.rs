@@ -11,6 +11,9 @@ use crate::paths::absolute;
 use crate::spans::SpanTable;
 use crate::template::Lookup;
 
+/// The most bytes that the variables of all services may have together.
+const BYTES: usize = 64 << 20;
+
 /// What is needed to read the files of services.
 pub(crate) struct Resolver<'r> {
     pub(crate) files: &'r dyn Files,
@@ -25,11 +28,22 @@ pub(crate) struct Resolver<'r> {
 impl Resolver<'_> {
     /// Takes the env files and label files of all services into their variables and labels.
     pub(crate) fn resolve(&self, project: &mut Project) -> Result<(), Diagnostics> {
+        let mut left = BYTES;
         for (name, service) in &mut project.services {
             if self.env_files {
                 self.variables(name, service)?;
             }
             self.labels(name, service)?;
+            let size: usize = service
+                .environment
+                .iter()
+                .map(|(name, value)| name.len() + value.as_deref().map_or(0, str::len))
+                .sum();
+            left = left.checked_sub(size).ok_or_else(|| {
+                let message = "the variables of the services are too large together";
+                Diagnostic::error("too-large", message)
+                    .at_maybe(self.spans.get(&format!("services.{name}.env_file")))
+            })?;
         }
         Ok(())
     }

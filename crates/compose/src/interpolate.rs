@@ -70,10 +70,12 @@ const CASTS: &[(&str, Cast)] = &[
 ];
 
 /// Fills in the variables of all texts beneath `root`, and reports names without a value as warnings.
+/// The texts may take no more than `left` bytes, and take them off it.
 pub(crate) fn interpolate(
     root: &mut Node,
     lookup: &Lookup<'_>,
     warnings: &mut Vec<Diagnostic>,
+    left: &mut usize,
 ) -> Result<(), Diagnostics> {
     walk(root, &mut Path::default(), &mut |path, node| {
         let Value::Text(text) = &node.value else {
@@ -84,6 +86,10 @@ pub(crate) fn interpolate(
             let filled = substitute(text, lookup, &mut missing)
                 .map_err(|error| refuse(&error).at(&node.span))?;
             warnings.extend(missing.into_iter().map(|name| unset(&name).at(&node.span)));
+            *left = left.checked_sub(filled.len()).ok_or_else(|| {
+                let message = "with its variables filled in this is too large";
+                Diagnostic::error("too-large", message).at(&node.span)
+            })?;
             filled
         } else if needs_cast(path) {
             text.clone()
@@ -111,7 +117,7 @@ fn cast_for(path: &Path) -> Option<Cast> {
 
 fn refuse(error: &TemplateError) -> Diagnostic {
     match error {
-        TemplateError::Invalid(_) | TemplateError::TooDeep => {
+        TemplateError::Invalid(_) | TemplateError::TooDeep | TemplateError::TooLong => {
             Diagnostic::error("invalid-variable", error.to_string())
         }
         TemplateError::Required { name, .. } => {
@@ -172,7 +178,7 @@ mod tests {
     fn run(text: &str) -> Result<String, Diagnostics> {
         let mut node = parse(&Source::new("c.yaml", text))?;
         let lookup = |name: &str| (name == "N").then(|| "3".to_owned());
-        interpolate(&mut node, &lookup, &mut Vec::new())?;
+        interpolate(&mut node, &lookup, &mut Vec::new(), &mut 1000)?;
         Ok(node.to_json().to_string())
     }
 

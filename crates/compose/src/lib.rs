@@ -1,5 +1,6 @@
 //! Compose files in, normalised project out. Knows nothing of Towpath, the network or a runtime.
 
+pub mod advice;
 mod canonical;
 mod consistency;
 mod defaults;
@@ -29,6 +30,7 @@ mod typed;
 mod unicity;
 pub mod yaml;
 
+pub use self::advice::{Advice, advise};
 pub use self::diagnostic::{Diagnostic, Diagnostics, Severity, Style};
 pub use self::files::{Files, MemoryFiles, RealFiles};
 pub use self::load::{Loaded, Model, load, load_model};

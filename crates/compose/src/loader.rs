@@ -28,6 +28,9 @@ const READS: usize = 1000;
 /// The most bytes that one load reads.
 const BYTES: usize = 64 << 20;
 
+/// The most values that one load copies from services that are extended.
+const COPIES: usize = 300_000;
+
 /// Variables by name.
 pub(crate) type Environment = BTreeMap<String, String>;
 
@@ -52,6 +55,10 @@ pub(crate) struct Loader<'f> {
     warnings: RefCell<Vec<Diagnostic>>,
     reads: Cell<usize>,
     bytes: Cell<usize>,
+    /// How many bytes may still come out of variables.
+    left: RefCell<usize>,
+    /// How many values may still be copied from services that are extended.
+    copies: Cell<usize>,
     extended: RefCell<Extended>,
 }
 
@@ -86,6 +93,8 @@ impl<'f> Loader<'f> {
             warnings: RefCell::default(),
             reads: Cell::new(0),
             bytes: Cell::new(0),
+            left: RefCell::new(BYTES),
+            copies: Cell::new(COPIES),
             extended: RefCell::default(),
         }
     }
@@ -191,7 +200,12 @@ impl<'f> Loader<'f> {
         };
         if self.interpolated {
             let lookup = |name: &str| environment.get(name).cloned();
-            interpolate(&mut name, &lookup, &mut Vec::new())?;
+            interpolate(
+                &mut name,
+                &lookup,
+                &mut Vec::new(),
+                &mut self.left.borrow_mut(),
+            )?;
         }
         Ok(name.value.scalar_text())
     }
@@ -201,7 +215,12 @@ impl<'f> Loader<'f> {
             return Ok(());
         }
         let lookup = |name: &str| context.environment.get(name).cloned();
-        interpolate(node, &lookup, &mut self.warnings.borrow_mut())
+        interpolate(
+            node,
+            &lookup,
+            &mut self.warnings.borrow_mut(),
+            &mut self.left.borrow_mut(),
+        )
     }
 
     /// Reads one file over `model`.

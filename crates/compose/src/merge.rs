@@ -1,9 +1,14 @@
 //! Puts one tree over another by the rules that Compose has for each attribute. Not the taking away of
 //! duplicates: that is unicity's.
 
+use std::collections::HashSet;
+
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::tree::Path;
 use crate::yaml::{Entry, Map, Node, Value};
+
+/// The most pools of addresses that a network may have where they are merged.
+const POOLS: usize = 256;
 
 type Rule = fn(Node, Node, &mut Path) -> Result<Node, Diagnostics>;
 
@@ -129,21 +134,18 @@ fn sequences(base: Node, over: Node, _path: &mut Path) -> Result<Node, Diagnosti
 fn hosts(base: Node, over: Node, _path: &mut Path) -> Result<Node, Diagnostics> {
     let span = over.span.clone();
     let mut list = sequence(base);
-    for host in sequence(over) {
-        if !list.iter().any(|one| one.value == host.value) {
-            list.push(host);
-        }
-    }
+    let text = |item: &Node| item.to_json().to_string();
+    let mut known: HashSet<String> = list.iter().map(text).collect();
+    let new = sequence(over).into_iter();
+    list.extend(new.filter(|host| known.insert(text(host))));
     Ok(Node::new(Value::List(list), span))
 }
 
 /// An item that is there already is not added again.
 fn lists(mut base: Vec<Node>, over: Vec<Node>) -> Vec<Node> {
-    let known: Vec<serde_json::Value> = base.iter().map(Node::to_json).collect();
-    base.extend(
-        over.into_iter()
-            .filter(|item| !known.contains(&item.to_json())),
-    );
+    let text = |item: &Node| item.to_json().to_string();
+    let known: HashSet<String> = base.iter().map(text).collect();
+    base.extend(over.into_iter().filter(|item| !known.contains(&text(item))));
     base
 }
 
@@ -272,6 +274,12 @@ fn pools(base: Node, over: Node, path: &mut Path) -> Result<Node, Diagnostics> {
     let (Some(base_pools), Some(over_pools)) = (base.as_list(), over.as_list()) else {
         return Err(cannot(&base, &over, path));
     };
+    if base_pools.len().max(over_pools.len()) > POOLS {
+        let message = format!("a network has more than {POOLS} pools of addresses");
+        return Err(Diagnostic::error("too-large", message)
+            .at(&over.span)
+            .into());
+    }
     let subnet = |node: &Node| node.get("subnet").map(|subnet| subnet.value.clone());
     let mut merged: Vec<Node> = Vec::new();
     for pool in base_pools {

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::merge::merge_at;
 use crate::paths::clean;
 use crate::tree::{Path, each};
 use crate::yaml::{Entry, Map, Node, Value};
+
+/// The most values that the hooks of a service take over from it.
+const COPIES: usize = 200_000;
 
 /// Writes out everything that is implied.
 pub(crate) fn normalise(
@@ -297,10 +300,17 @@ fn inherit(map: &mut Map) -> Result<(), Diagnostics> {
         .filter(|(key, _)| !OWN.contains(&key.as_str()) && !key.starts_with("x-"))
         .map(|(key, entry)| (key.clone(), entry.clone()))
         .collect();
+    let size: usize = base.values().map(|entry| entry.node.size()).sum();
     let hooks = map
         .get_mut("pre_start")
         .and_then(|entry| entry.node.as_list_mut());
-    for hook in hooks.into_iter().flatten() {
+    for (at, hook) in hooks.into_iter().flatten().enumerate() {
+        if size.saturating_mul(at) > COPIES {
+            let message = "the hooks are too large with the attributes of their service";
+            return Err(Diagnostic::error("too-large", message)
+                .at(&hook.span)
+                .into());
+        }
         let service = hook.here(Value::Map(base.clone()));
         let own = std::mem::replace(hook, service.here(Value::Null));
         *hook = merge_at(service, own, &mut Path::of(&["services", "x"]))?;

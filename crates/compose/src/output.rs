@@ -25,6 +25,29 @@ pub fn to_json(project: &Project) -> Value {
     escaped(json)
 }
 
+/// Turns a project into a document as it is printed in YAML: like [`to_json`], but with all `x-*`
+/// attributes and models, and without commands that say nothing.
+pub fn for_yaml(project: &Project) -> Value {
+    let mut document = serde_json::to_value(project).unwrap_or(Value::Null);
+    for section in ["services", "jobs"] {
+        let section = document.get_mut(section).and_then(Value::as_object_mut);
+        for (_, service) in section.into_iter().flatten() {
+            drop_missing_commands(service);
+            let hooks = service.get_mut("pre_start").and_then(Value::as_array_mut);
+            hooks.into_iter().flatten().for_each(drop_missing_commands);
+        }
+    }
+    escaped(document)
+}
+
+fn drop_missing_commands(service: &mut Value) {
+    if let Some(map) = service.as_object_mut() {
+        map.retain(|key, value| {
+            !(value.is_null() && matches!(key.as_str(), "command" | "entrypoint"))
+        });
+    }
+}
+
 /// Leaves out limits of zero, as the reference implementation does.
 fn drop_zero_limits(service: &mut Value) {
     for place in ["/ulimits", "/build/ulimits"] {

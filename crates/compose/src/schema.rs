@@ -6,6 +6,8 @@ mod container;
 mod resource;
 mod service;
 
+use std::collections::HashSet;
+
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity, nearest};
 use crate::source::Span;
 use crate::yaml::{Map, Node, Value};
@@ -261,18 +263,9 @@ impl Checker {
     }
 
     fn unique(&mut self, items: &[Node], what: &str) {
-        let mut seen = Vec::with_capacity(items.len());
-        let mut texts = std::collections::HashSet::new();
+        let mut seen = HashSet::with_capacity(items.len());
         for item in items {
-            let twice = if let Some(text) = item.as_text() {
-                !texts.insert(text)
-            } else {
-                let json = item.to_json();
-                let twice = seen.contains(&json);
-                seen.push(json);
-                twice
-            };
-            if twice {
+            if !seen.insert(item.to_json().to_string()) {
                 let message = format!("an item of `{what}` is given twice");
                 self.found
                     .push(Diagnostic::error("duplicate-item", message).at(&item.span));

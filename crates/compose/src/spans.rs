@@ -8,19 +8,29 @@ use crate::source::Span;
 use crate::yaml::{Node, Value};
 
 /// Places by path, such as `services.web.ports[0].target`.
+///
+/// Of what is beneath `x-*` only the places of those keys are known, and of a project with paths of
+/// more than [`BYTES`] together only the first ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpanTable(BTreeMap<String, Span>);
+
+/// The most bytes that the paths of a table may have together.
+const BYTES: usize = 64 << 20;
 
 impl SpanTable {
     /// Notes the places of all that is in a tree.
     pub(crate) fn of(root: &Node) -> Self {
         let mut table = Self::default();
-        table.note(root, &mut String::new());
+        let mut left = BYTES;
+        table.note(root, &mut String::new(), &mut left);
         table
     }
 
-    fn note(&mut self, node: &Node, path: &mut String) {
+    fn note(&mut self, node: &Node, path: &mut String, left: &mut usize) {
         let length = path.len();
+        if *left < length {
+            return;
+        }
         match &node.value {
             Value::Map(map) => {
                 for (key, entry) in map {
@@ -34,16 +44,20 @@ impl SpanTable {
                     } else {
                         &entry.node.span
                     };
+                    *left = left.saturating_sub(path.len());
                     self.0.insert(path.clone(), span.clone());
-                    self.note(&entry.node, path);
+                    if !key.starts_with("x-") {
+                        self.note(&entry.node, path, left);
+                    }
                     path.truncate(length);
                 }
             }
             Value::List(items) => {
                 for (at, item) in items.iter().enumerate() {
                     write!(path, "[{at}]").expect("writing to a string cannot fail");
+                    *left = left.saturating_sub(path.len());
                     self.0.insert(path.clone(), item.span.clone());
-                    self.note(item, path);
+                    self.note(item, path, left);
                     path.truncate(length);
                 }
             }

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// How deep defaults may lie within defaults.
 const DEPTH: usize = 50;
 
+/// The most bytes that variables may add to a text.
+const LONGEST: usize = 1 << 20;
+
 /// Why a text cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -23,6 +26,9 @@ pub enum TemplateError {
         /// What the file says about it.
         message: String,
     },
+    /// A text that variables make too long.
+    #[error("variables make this longer than {} KiB", LONGEST >> 10)]
+    TooLong,
     /// Defaults within defaults without end.
     #[error("variables lie more than {DEPTH} deep within one another")]
     TooDeep,
@@ -98,6 +104,9 @@ fn fill(
                     }
                     (Form::Plain | Form::Default | Form::Required, true)
                     | (Form::Replacement, false) => filled.push_str(&value.unwrap_or_default()),
+                }
+                if filled.len() > LONGEST.saturating_add(text.len()) {
+                    return Err(TemplateError::TooLong);
                 }
             }
         }
@@ -176,9 +185,7 @@ fn braced(inner: &str) -> Option<(Piece<'_>, &str)> {
     } else {
         (Form::Replacement, rest.strip_prefix('+')?)
     };
-    // As in the reference implementation, a variable does not go on over the end of a line.
-    let line = rest.find('\n').map_or(rest, |end| rest.split_at(end).0);
-    let end = closing_brace(line).or_else(|| line.rfind('}'))?;
+    let end = closing_brace(rest).or_else(|| rest.lines().next()?.rfind('}'))?;
     let (argument, _) = rest.split_at(end);
     let more = rest.get(end + 1..)?;
     let piece = Piece::Variable {
@@ -190,11 +197,13 @@ fn braced(inner: &str) -> Option<(Piece<'_>, &str)> {
     Some((piece, more))
 }
 
-/// Finds the `}` that no `{` before it opened.
+/// Finds the `}` that no `{` before it opened. As in the reference implementation, a variable does
+/// not go on over the end of a line.
 fn closing_brace(text: &str) -> Option<usize> {
     let mut open = 0_usize;
     for (at, c) in text.char_indices() {
         match c {
+            '\n' => return None,
             '{' => open += 1,
             '}' if open == 0 => return Some(at),
             '}' => open -= 1,

@@ -163,6 +163,15 @@ impl Node {
         }
     }
 
+    /// Counts the values that it is made of.
+    pub(crate) fn size(&self) -> usize {
+        1 + match &self.value {
+            Value::List(list) => list.iter().map(Self::size).sum(),
+            Value::Map(map) => map.values().map(|entry| entry.node.size()).sum::<usize>(),
+            _ => 0,
+        }
+    }
+
     /// Says whether it is nothing.
     pub fn is_null(&self) -> bool {
         self.value == Value::Null

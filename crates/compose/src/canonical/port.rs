@@ -16,8 +16,13 @@ struct Published {
     protocol: String,
 }
 
-/// Turns the short forms in a list of ports into long ones; a range is a port each.
-pub(super) fn expand(node: &mut Node, strictness: Strictness) -> Result<(), Diagnostics> {
+/// Turns the short forms in a list of ports into long ones; a range is a port each. The ports that
+/// they come to are taken off `left`.
+pub(super) fn expand(
+    node: &mut Node,
+    strictness: Strictness,
+    left: &mut usize,
+) -> Result<(), Diagnostics> {
     let Some(items) = node.as_list() else {
         return Ok(());
     };
@@ -28,7 +33,12 @@ pub(super) fn expand(node: &mut Node, strictness: Strictness) -> Result<(), Diag
             Value::Int(_) | Value::Text(_) => {
                 let text = item.value.scalar_text().unwrap_or_default();
                 match parse(&text) {
-                    Ok(parsed) => ports.extend(parsed.iter().map(|port| long(item, port))),
+                    Ok(parsed) => {
+                        *left = left
+                            .checked_sub(parsed.len())
+                            .ok_or_else(|| too_many(item))?;
+                        ports.extend(parsed.iter().map(|port| long(item, port)));
+                    }
                     Err(_) if strictness == Strictness::Lenient => return Ok(()),
                     Err(reason) => return Err(refuse(item, &text, &reason)),
                 }
@@ -46,6 +56,12 @@ pub(super) fn expand(node: &mut Node, strictness: Strictness) -> Result<(), Diag
     }
     node.value = Value::List(ports);
     Ok(())
+}
+
+fn too_many(item: &Node) -> Diagnostics {
+    Diagnostic::error("too-large", "these ranges have too many ports together")
+        .at(&item.span)
+        .into()
 }
 
 fn refuse(item: &Node, text: &str, reason: &str) -> Diagnostics {

@@ -6,6 +6,9 @@ use super::Checked;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::model::{Build, Decimal, Deploy, MountKind, Service};
 
+/// The most references that what was meant is looked for.
+const SUGGESTIONS: usize = 100;
+
 /// One service that is being checked.
 struct Check<'c, 'p> {
     checked: &'c Checked<'p>,
@@ -101,11 +104,16 @@ impl Check<'_, '_> {
         );
         let path = format!("services.{}.{key}", self.name);
         let refused = self.checked.error("undefined-reference", &path, message);
-        self.found
-            .push(match nearest(name, known.keys().map(String::as_str)) {
-                Some(near) => refused.help(format!("did you mean `{near}`?")),
-                None => refused.help(format!("define it under `{kind}s`")),
-            });
+        // To look for a word among many takes long, and nobody reads so many suggestions.
+        let candidates = known.keys().map(String::as_str);
+        let near = match self.found.len() {
+            ..SUGGESTIONS => nearest(name, candidates),
+            _ => None,
+        };
+        self.found.push(match near {
+            Some(near) => refused.help(format!("did you mean `{near}`?")),
+            None => refused.help(format!("define it under `{kind}s`")),
+        });
     }
 
     fn references(&mut self) {

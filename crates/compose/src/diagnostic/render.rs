@@ -17,10 +17,14 @@ pub enum Style {
 /// A line that is longer than this is shown in part.
 const WIDTH: usize = 120;
 
+/// How many bytes of a long line before and behind a place are looked at.
+const SHOWN: usize = 1000;
+
 pub(super) fn render(diagnostic: &Diagnostic, style: Style) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let renderer = match style {
         Style::Plain => Renderer::plain(),
@@ -49,9 +53,17 @@ fn coloured_title(diagnostic: &Diagnostic) -> String {
     let (severity, colour) = match diagnostic.severity {
         Severity::Error => ("error: ", "31"),
         Severity::Warning => ("warning: ", "33"),
+        Severity::Note => ("note: ", "36"),
     };
     let marked = format!("\u{1b}[1;{colour}m{severity}\u{1b}[0m");
     title.replacen(severity, &marked, 1)
+}
+
+/// Moves a place in a text forward to where a character begins.
+fn boundary(text: &str, at: usize) -> usize {
+    (at..text.len())
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(text.len())
 }
 
 /// Cuts the first line of the place out of its text, and marks the place in it.
@@ -65,8 +77,12 @@ fn excerpt(span: &Span) -> Option<Snippet<'_, annotate_snippets::Annotation<'_>>
         .get(start..)?
         .find('\n')
         .map_or(text.len(), |at| start + at);
-    let line = text.get(line_start..line_end)?;
-    let marked = (start - line_start)..(end.min(line_end) - line_start);
+    let (from, to) = (
+        boundary(text, line_start.max(start.saturating_sub(SHOWN))),
+        boundary(text, line_end.min(start.saturating_add(SHOWN))),
+    );
+    let line = text.get(from..to)?;
+    let marked = (start - from)..(end.clamp(start, to.max(start)) - from);
     Some(
         Snippet::source(line)
             .line_start(usize::try_from(span.start.line).ok()?)

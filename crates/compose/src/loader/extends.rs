@@ -90,6 +90,7 @@ impl Loader<'_> {
         let Some(mut base) = base.filter(|base| !base.is_null()) else {
             return Ok(());
         };
+        self.count_copy(&base, &extends)?;
         scope.resets.apply_to(&mut base, &["services", name]);
         let Some(entry) = services.get_mut(name) else {
             return Ok(());
@@ -103,6 +104,18 @@ impl Loader<'_> {
         }
         merged.span = span;
         entry.node = merged;
+        Ok(())
+    }
+
+    /// Refuses when all that was copied from extended services is too much.
+    fn count_copy(&self, base: &Node, extends: &Node) -> Result<(), Diagnostics> {
+        let Some(left) = self.copies.get().checked_sub(base.size()) else {
+            let message = "the services that are extended are too large together";
+            return Err(Diagnostic::error("too-large", message)
+                .at(&extends.span)
+                .into());
+        };
+        self.copies.set(left);
         Ok(())
     }
 
@@ -120,14 +133,31 @@ impl Loader<'_> {
         let file = absolute(context.directory, path);
         self.require(&file, place)?;
         let key = (context.scope, file.clone());
-        let known = self.extended.borrow().get(&key).cloned();
-        let (mut root, resets) = if let Some(known) = known {
-            known
-        } else {
-            let read = self.base_file(&file, context)?;
-            self.extended.borrow_mut().insert(key, read.clone());
-            read
+        // It is taken out while a service in it is resolved, and put back with the service resolved.
+        let known = self.extended.borrow_mut().remove(&key);
+        let (mut root, resets) = match known {
+            Some(known) => known,
+            None => self.base_file(&file, context)?,
         };
+        let found = self.of_file(name, &mut root, &resets, &file, extends, context, chain);
+        self.extended.borrow_mut().insert(key, (root, resets));
+        found
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it is the second half of one function"
+    )]
+    fn of_file(
+        &self,
+        name: &str,
+        root: &mut Node,
+        resets: &Resets,
+        file: &str,
+        extends: &Node,
+        context: Context<'_>,
+        chain: &mut Vec<(String, String)>,
+    ) -> Result<Option<Node>, Diagnostics> {
         let services = root
             .as_map_mut()
             .and_then(|map| map.get_mut("services"))
@@ -139,12 +169,9 @@ impl Loader<'_> {
                 .into());
         };
         if !services.contains_key(name) {
-            return Err(unknown(name, services, &file, extends));
+            return Err(unknown(name, services, file, extends));
         }
-        let scope = Scope {
-            file: &file,
-            resets: &resets,
-        };
+        let scope = Scope { file, resets };
         self.extended_service(name, services, &scope, context, chain)?;
         Ok(services.get(name).map(|entry| entry.node.clone()))
     }

@@ -76,6 +76,15 @@ fn cases() -> Vec<Case> {
     cases
 }
 
+/// Returns the Compose files of all cases.
+pub(crate) fn inputs() -> Vec<Vec<u8>> {
+    let files = cases().into_iter().flat_map(|case| {
+        let named = case.files.into_iter();
+        named.filter_map(move |file| std::fs::read(case.input.join(file)).ok())
+    });
+    files.collect()
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
