@@ -19,6 +19,7 @@ mod release;
 mod rollout;
 mod secret;
 mod source;
+mod standard_input;
 mod status;
 mod stop;
 mod table;

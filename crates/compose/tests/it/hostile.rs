@@ -121,8 +121,8 @@ fn service(inner: &str) -> String {
     format!("services:\n  a:\n    image: x\n{inner}")
 }
 
-/// Without optimisation the large files are a tenth of 10 MB.
-const SMALLER: usize = if cfg!(debug_assertions) { 10 } else { 1 };
+/// Without optimisation the large files are a fiftieth of 10 MB.
+const SMALLER: usize = if cfg!(debug_assertions) { 50 } else { 1 };
 
 /// Files of about 10 MB, each of which makes something of the reading hard.
 fn hard_to_read() -> Vec<(&'static str, String)> {

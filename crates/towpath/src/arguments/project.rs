@@ -58,9 +58,12 @@ pub(crate) struct Check {
 pub(crate) struct Config {
     #[command(flatten)]
     pub(crate) files: Files,
-    /// The form of the output
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    /// These services, and what they depend on; all when absent
+    #[arg(value_name = "SERVICE")]
+    pub(crate) service: Vec<String>,
+    /// The form of the output [default: yaml]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
     /// Print the names of the services
     #[arg(long)]
     pub(crate) services: bool,
@@ -70,14 +73,17 @@ pub(crate) struct Config {
     /// Print the names of the networks
     #[arg(long)]
     pub(crate) networks: bool,
+    /// Print the models that services use
+    #[arg(long)]
+    pub(crate) models: bool,
     /// Print the images
     #[arg(long)]
     pub(crate) images: bool,
     /// Print the profiles
     #[arg(long)]
     pub(crate) profiles: bool,
-    /// Print the digest of each service, or of one
-    #[arg(long, value_name = "SERVICE", num_args = 0..=1, default_missing_value = "*")]
+    /// Print the digest of each service, or of those named between commas
+    #[arg(long, value_name = "SERVICES", num_args = 0..=1, default_missing_value = "*")]
     pub(crate) hash: Option<String>,
     /// Print the variables that the files use
     #[arg(long)]
@@ -88,6 +94,27 @@ pub(crate) struct Config {
     /// Leave variables as they are written
     #[arg(long)]
     pub(crate) no_interpolate: bool,
+    /// Leave out what is implied: the default network, names, build contexts
+    #[arg(long)]
+    pub(crate) no_normalize: bool,
+    /// Leave relative paths as they are written
+    #[arg(long)]
+    pub(crate) no_path_resolution: bool,
+    /// Do not check that what is referred to is there
+    #[arg(long)]
+    pub(crate) no_consistency: bool,
+    /// Leave the env files of services unread
+    #[arg(long)]
+    pub(crate) no_env_resolution: bool,
+    /// Refused: it would have to ask a registry
+    #[arg(long, hide = true)]
+    pub(crate) resolve_image_digests: bool,
+    /// Refused: it would have to ask a registry
+    #[arg(long, hide = true)]
+    pub(crate) lock_image_digests: bool,
+    /// Write into a file, in place of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     /// Print nothing, only check
     #[arg(short, long)]
     pub(crate) quiet: bool,

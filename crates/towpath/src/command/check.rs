@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use towpath_compose::{Diagnostic, Diagnostics, Severity};
+use towpath_compose::{Advice, Diagnostic, Diagnostics, Severity, advise};
 use towpath_model::id::EnvironmentName;
 
 use super::print;
@@ -27,10 +27,10 @@ pub(crate) fn run(check: &Check, settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The warnings of each environment.
+/// The warnings and notes of each environment.
 type Findings = Vec<(EnvironmentName, Vec<Diagnostic>)>;
 
-/// Returns the warnings of each environment.
+/// Returns the warnings and notes of each environment.
 fn findings(check: &Check, settings: &Settings) -> Result<Findings> {
     let names = if let Some(name) = &check.env {
         vec![name.clone()]
@@ -44,6 +44,7 @@ fn findings(check: &Check, settings: &Settings) -> Result<Findings> {
         let app = App::open(&check.files, Some(&name), settings)?;
         let mut warnings = app.loaded.warnings.clone();
         warnings.extend(app.render(None)?.warnings);
+        warnings.extend(advise(&app.loaded).iter().map(Advice::to_diagnostic));
         findings.push((app.id.name, warnings));
     }
     Ok(findings)
@@ -79,6 +80,7 @@ fn finding(diagnostic: &Diagnostic) -> Value {
         "severity": match diagnostic.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         },
         "code": diagnostic.code,
         "message": diagnostic.message,

@@ -11,6 +11,7 @@ use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
 use towpath_model::render::{self, RenderInputs, Rendered, wanted_files};
 
 use super::source::SourceTree;
+use super::standard_input;
 use crate::arguments::Files;
 use crate::exit::{Failed, Failure};
 use crate::place;
@@ -178,7 +179,11 @@ pub(crate) fn load(files: &Files, settings: &Settings) -> Result<Loaded> {
 /// directory, wherever the delivery file is.
 pub(crate) fn options(files: &Files, settings: &Settings) -> Result<LoadOptions> {
     let here = std::env::current_dir().context("cannot find the working directory")?;
-    let from_here = |paths: &[PathBuf]| paths.iter().map(|path| here.join(path)).collect();
+    let place = |path: &PathBuf| match path.to_str() {
+        Some(standard_input::NAME) => path.clone(),
+        _ => here.join(path),
+    };
+    let from_here = |paths: &[PathBuf]| paths.iter().map(place).collect();
     Ok(LoadOptions {
         files: from_here(&files.compose),
         project_directory: files
