@@ -97,6 +97,9 @@ impl<'n> MapReader<'n> {
     }
 }
 
+/// The most keys that are listed where none is near.
+const LISTED: usize = 20;
+
 /// Says that `what` has no key of this name, and which one may have been meant.
 pub(crate) fn unknown_key(key: &str, known: &[&str], what: &str) -> Diagnostic {
     let unknown = Diagnostic::error("unknown-key", format!("{what} has no key `{key}`"));
@@ -105,7 +108,19 @@ pub(crate) fn unknown_key(key: &str, known: &[&str], what: &str) -> Diagnostic {
     }
     let mut names = known.to_vec();
     names.sort_unstable();
-    unknown.help(format!("known keys: {}", names.join(", ")))
+    if names.len() <= LISTED {
+        return unknown.help(format!("known keys: {}", names.join(", ")));
+    }
+    // All keys of a service are more than anybody reads.
+    names.retain(|name| {
+        key.chars()
+            .next()
+            .is_some_and(|first| name.starts_with(first))
+    });
+    match names.as_slice() {
+        [] => unknown.help("a key of your own has to start with `x-`"),
+        names => unknown.help(format!("similar keys: {}", names.join(", "))),
+    }
 }
 
 #[cfg(test)]
