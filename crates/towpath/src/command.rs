@@ -27,7 +27,8 @@ mod token;
 mod traffic;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -80,15 +81,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Stop(stop) => stop::run(&stop, &settings).await,
         Command::Router(data) => {
             let data = prepare(&data, &settings)?;
-            let shutdown = CancellationToken::new();
-            let stop = shutdown.clone();
-            tokio::select! {
-                routed = router::run(&data, shutdown) => routed?,
-                stopped = serve::stop_signal() => {
-                    stopped?;
-                    stop.cancel();
-                }
-            }
+            run_router(&data).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completions(completions) => completions::run(&completions),
@@ -96,11 +89,46 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
     }
 }
 
+/// Runs the router until somebody asks this process to stop, and the requests in flight have ended.
+async fn run_router(data: &Path) -> Result<()> {
+    let stop = CancellationToken::new();
+    let routed = async {
+        let routed = router::run(data, stop.clone()).await;
+        stop.cancel();
+        routed
+    };
+    let signalled = async {
+        let signalled = tokio::select! {
+            signalled = serve::stop_signal() => signalled,
+            () = stop.cancelled() => Ok(()),
+        };
+        stop.cancel();
+        signalled
+    };
+    let (routed, signalled) = tokio::join!(routed, signalled);
+    routed.and(signalled)
+}
+
+/// Makes a data directory where there is none. Others may pass through it, as instances of other users
+/// must, and not look around.
+pub(crate) fn make_data_directory(data: &Path) -> Result<()> {
+    let cannot = || format!("cannot make the data directory {}", data.display());
+    if let Some(parent) = data.parent() {
+        std::fs::create_dir_all(parent).with_context(cannot)?;
+    }
+    let made = std::fs::DirBuilder::new().mode(0o711).create(data);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(cannot)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the data directory of a role, and its log.
 fn prepare(data: &Data, settings: &Settings) -> Result<PathBuf> {
     let data = data.data.clone().unwrap_or_else(|| settings.home.clone());
-    std::fs::create_dir_all(&data)
-        .with_context(|| format!("cannot make the data directory {}", data.display()))?;
+    make_data_directory(&data)?;
     let filter = settings.log.as_deref().unwrap_or("info");
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))

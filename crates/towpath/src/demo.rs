@@ -3,6 +3,7 @@
 //! and ends with a table.
 
 mod act;
+mod answer;
 mod command_line;
 mod process;
 mod report;

@@ -13,7 +13,7 @@ use towpath_api::EnvironmentSummary;
 use towpath_api::client::{Client, Error};
 use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
 
-use super::project;
+use super::{make_data_directory, project};
 use crate::arguments::{Choice, Target};
 use crate::exit::{Failed, Failure};
 use crate::role::api_socket;
@@ -55,8 +55,7 @@ struct Started {
 
 impl Started {
     fn new(data: &Path) -> Result<Self> {
-        std::fs::create_dir_all(data)
-            .with_context(|| format!("cannot make the data directory {}", data.display()))?;
+        make_data_directory(data)?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let path = data.join("serve.log");
         let mut log = std::fs::OpenOptions::new()

@@ -38,10 +38,14 @@ impl Answer {
         if self.code == 0 {
             return Ok(self);
         }
+        // What a deployment failed for is in its last line of progress.
+        let failure = &self.json["deployment"]["failure"];
+        let why = failure["reason"].as_str().unwrap_or_default();
         bail!(
-            "a command that should succeed exited with {}: {}",
+            "a command that should succeed exited with {}: {}{why} {}",
             self.code,
-            self.complaint.trim()
+            self.complaint.trim(),
+            failure["log_tail"]
         )
     }
 }
@@ -83,9 +87,25 @@ impl CommandLine {
         })
     }
 
+    /// Starts the control plane, and waits until it answers.
+    pub(crate) async fn serve_and_await(&self) -> Result<Child> {
+        let mut child = self.serve()?;
+        let deadline = tokio::time::Instant::now() + LONGEST;
+        while self.run(&["env", "ls"]).await?.code != 0 {
+            if let Some(status) = child.try_wait().context("cannot watch the control plane")? {
+                bail!("the control plane ended at its start: {status}");
+            }
+            if tokio::time::Instant::now() >= deadline {
+                bail!("the control plane does not answer");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(child)
+    }
+
     /// Starts the control plane, which logs to a file in its data directory. It goes on when the
     /// handle is dropped.
-    pub(crate) fn serve(&self) -> Result<Child> {
+    fn serve(&self) -> Result<Child> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)

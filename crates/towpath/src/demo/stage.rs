@@ -19,9 +19,6 @@ const COMPOSE: &str = include_str!("../../../../examples/launches/compose.yaml")
 /// How long an instance of the example pretends to load before it listens.
 pub(crate) const START_MS: u64 = 300;
 
-/// How long a control plane may take to answer.
-const LONGEST_START: Duration = Duration::from_secs(1);
-
 /// The longest that the parts may take to end when the story is over.
 const LONGEST_END: Duration = Duration::from_secs(15);
 
@@ -189,8 +186,7 @@ impl Stage {
     pub(crate) async fn clear_away(self) -> Result<Vec<String>> {
         if self.processes("serve")?.is_empty() {
             // The story ended while the control plane was away.
-            drop(self.command_line.serve()?);
-            tokio::time::sleep(LONGEST_START).await;
+            self.command_line.serve_and_await().await?;
         }
         for environment in ["production", "dev"] {
             // The story may have been cut short before the environment was there.

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use towpath_load::{Counts, Handle, LoadPlan, Stream};
 
 use super::act::{Act, Outcome};
-use super::command_line::{Answer, CommandLine};
+use super::answer::{deployment, deployment_state, is_scaled, words};
+use super::command_line::Answer;
 use super::process::Process;
 use super::report::{Measure, Report, Teller};
 use super::stage::{START_MS, Stage, Version};
@@ -32,8 +33,7 @@ struct Telling<'a> {
 
 /// Tells the whole story.
 pub(crate) async fn tell(stage: &Stage, teller: &Teller) -> Result<Report> {
-    let mut control_plane = stage.command_line().serve()?;
-    await_control_plane(stage.command_line(), &mut control_plane).await?;
+    let control_plane = stage.command_line().serve_and_await().await?;
     let mut report = Report::default();
     first_releases(stage, teller, &mut report).await?;
     let load = start_load(stage)?;
@@ -55,23 +55,6 @@ pub(crate) async fn tell(stage: &Stage, teller: &Teller) -> Result<Report> {
     let Telling { load, report, .. } = telling;
     drop(load.stop().await);
     Ok(report)
-}
-
-async fn await_control_plane(command_line: &CommandLine, child: &mut Child) -> Result<()> {
-    let deadline = Instant::now() + LONGEST;
-    loop {
-        if command_line.run(&["env", "ls"]).await?.code == 0 {
-            return Ok(());
-        }
-        if let Some(status) = child.try_wait().context("cannot watch the control plane")? {
-            anyhow::bail!("the control plane ended at its start: {status}");
-        }
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "the control plane does not answer"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn start_load(stage: &Stage) -> Result<Handle> {
@@ -310,8 +293,7 @@ impl Telling<'_> {
         self.teller
             .line("killed; the router and the instances go on serving");
         tokio::time::sleep(Duration::from_secs(1)).await;
-        self.control_plane = self.stage.command_line().serve()?;
-        await_control_plane(self.stage.command_line(), &mut self.control_plane).await?;
+        self.control_plane = self.stage.command_line().serve_and_await().await?;
         self.teller.line("started again; it takes over what runs");
         let ended = self.wait_for_deployment(number).await?;
         let outcome = Outcome::expect(&words(&ended), "succeeded");
@@ -447,66 +429,5 @@ impl Telling<'_> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-    }
-}
-
-/// Returns the deployment that an answer is about.
-fn deployment(answer: &Answer) -> &Value {
-    let json = &answer.json;
-    if json["deployment"].is_object() {
-        &json["deployment"]
-    } else {
-        json
-    }
-}
-
-fn deployment_state(answer: &Answer) -> &'static str {
-    state_words(deployment(answer)["state"].as_str().unwrap_or("unknown"))
-}
-
-fn words(deployment: &Value) -> String {
-    state_words(deployment["state"].as_str().unwrap_or("unknown")).to_owned()
-}
-
-/// A deployment whose traffic is on its release but which clears up is as good as done.
-fn state_words(state: &str) -> &'static str {
-    match state {
-        "succeeded" | "draining" | "baking" => "succeeded",
-        "rolled_back" => "failed (rolled back)",
-        "failed" => "failed",
-        "aborted" => "aborted",
-        "rollback_failed" => "rollback failed",
-        "paused" => "paused",
-        _ => "not ended",
-    }
-}
-
-/// Tells whether a service has exactly so many instances, all healthy, and wants no others.
-fn is_scaled(status: &Value, service: &str, count: &str) -> bool {
-    let count: u64 = count.parse().unwrap_or(u64::MAX);
-    let instances = status["instances"].as_array().into_iter().flatten();
-    let of_service = instances.filter(|one| one["service"] == service).count();
-    let mut services = status["services"].as_array().into_iter().flatten();
-    services.any(|one| one["name"] == service && one["wanted"] == count && one["healthy"] == count)
-        && u64::try_from(of_service) == Ok(count)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_service_is_scaled_when_all_its_instances_are_healthy_and_no_other_is_left() {
-        let status = |healthy: u64, instances: usize| {
-            json!({
-                "services": [{ "name": "web", "wanted": 2, "healthy": healthy }],
-                "instances": vec![json!({ "service": "web" }); instances],
-            })
-        };
-        assert!(is_scaled(&status(2, 2), "web", "2"));
-        assert!(!is_scaled(&status(1, 2), "web", "2"));
-        assert!(!is_scaled(&status(2, 3), "web", "2"));
     }
 }

@@ -30,6 +30,11 @@ impl Process {
         self.signal(Signal::KILL);
     }
 
+    /// Asks it to end, as a service manager does.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// Makes it hang: it lives, and does nothing.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);

@@ -9,6 +9,7 @@
 mod machine;
 mod site;
 
+mod commits;
 mod demo;
 mod exits;
 mod full;

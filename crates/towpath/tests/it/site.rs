@@ -79,6 +79,8 @@ pub(crate) struct Delivery {
     /// What the shell does before it becomes the service, by its name. `{root}` is the site's
     /// directory.
     pub(crate) before: BTreeMap<&'static str, &'static str>,
+    /// What `rollout` of production has in place of what every test needs.
+    pub(crate) rollout: BTreeMap<&'static str, Value>,
     /// What `services.web` has beside what every test needs.
     pub(crate) web: BTreeMap<&'static str, Value>,
 }
@@ -173,7 +175,7 @@ impl Site {
         for (name, value) in &delivery.web {
             services["web"][name] = value.clone();
         }
-        let file = json!({
+        let mut file = json!({
             "app": "launches",
             "environments": { "production": {
                 "compose": ["compose.yaml", "compose.production.yaml"],
@@ -188,6 +190,9 @@ impl Site {
             } },
             "services": services,
         });
+        for (name, value) in &delivery.rollout {
+            file["environments"]["production"]["rollout"][name] = value.clone();
+        }
         // JSON is YAML.
         serde_json::to_string_pretty(&file).unwrap()
     }
