@@ -45,6 +45,7 @@ pub(super) fn on_commit(
         routing::table_agrees_with_what_was_seen(world, after, observation)?;
         capacity::shifts(world, after)?;
         capacity::decisions(world, after, observation)?;
+        capacity::keeps(world, after, observation)?;
         rollout::advances(world, after)?;
         rollout::no_way_back_from_a_rollback(world, after)?;
         jobs::none_is_skipped(world, after)?;

@@ -19,6 +19,8 @@ pub enum Sabotage {
     UnrouteTooEarly,
     /// The candidate is given all the traffic when it starts.
     ShiftTooEarly,
+    /// One of several stable instances is retired when the candidate starts.
+    ThinOutTooEarly,
     /// A deployment that goes back ends before its traffic went back.
     KeepTheFailedSide,
     /// Whoever is unrouted is stopped at once.
@@ -59,10 +61,11 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every sabotage, with the rule that it breaks.
-    pub const ALL: [(Self, Invariant); 21] = [
+    pub const ALL: [(Self, Invariant); 22] = [
         (Self::RouteTheUnhealthy, Invariant::RoutedToTheUnwell),
         (Self::UnrouteTooEarly, Invariant::LastHealthyGone),
         (Self::ShiftTooEarly, Invariant::ShiftWithoutCapacity),
+        (Self::ThinOutTooEarly, Invariant::ShiftWithoutCapacity),
         (Self::KeepTheFailedSide, Invariant::WrongSideKept),
         (Self::StopWithoutDrain, Invariant::StoppedWhileInUse),
         (Self::SkipTheConfirmation, Invariant::AdvancedBlindly),
@@ -98,6 +101,7 @@ impl Sabotage {
             Self::RouteTheUnhealthy => deed::route_all(next),
             Self::UnrouteTooEarly => deed::unroute_stable(next),
             Self::ShiftTooEarly => deed::shift_all(next),
+            Self::ThinOutTooEarly => deed::retire_one(next),
             Self::KeepTheFailedSide => deed::end_before_the_way_back(next, before),
             Self::StopWithoutDrain => deed::stop_the_draining(next),
             Self::InventData => deed::forget_the_baseline(next),

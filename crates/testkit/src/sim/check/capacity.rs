@@ -26,10 +26,8 @@ pub(in crate::sim) fn shifts(world: &World, after: &Environment) -> Result<(), B
         if !grows || service.is_stateful() {
             continue;
         }
-        let wanted = u64::from(after.wanted(service));
-        // Rounding of the weight itself is not asked for: 2 of 3 carry 6 667.
-        let need =
-            (wanted * u64::from(target.weight.saturating_sub(1))).div_ceil(u64::from(FULL_WEIGHT));
+        let wanted = after.wanted(service);
+        let need = needed(wanted, target.weight);
         let has = u64::try_from(target.backends.len()).unwrap_or(u64::MAX);
         if has < need {
             return Invariant::ShiftWithoutCapacity.broken(format!(
@@ -39,6 +37,61 @@ pub(in crate::sim) fn shifts(world: &World, after: &Environment) -> Result<(), B
         }
     }
     Ok(())
+}
+
+/// Returns how many of so many instances carry a weight. Rounding of the weight itself is not asked
+/// for: 2 of 3 carry 6 667.
+fn needed(wanted: u32, weight: u32) -> u64 {
+    let exact = u64::from(wanted) * u64::from(weight.saturating_sub(1));
+    exact.div_ceil(u64::from(FULL_WEIGHT))
+}
+
+/// Rule 3: whoever keeps its share of the traffic is not left without the healthy instances for it by
+/// a decision.
+pub(in crate::sim) fn keeps(
+    world: &World,
+    after: &Environment,
+    observation: &Observation,
+) -> Result<(), Broken> {
+    let before = &world.ledger.record;
+    for share in before.shares.values().flatten() {
+        let workload = &share.workload;
+        let weight = share.weight.min(after.weight(workload));
+        let Some(service) = rendered(after, workload) else {
+            continue;
+        };
+        let need = needed(after.wanted(service), weight);
+        let mut retired = before
+            .live(workload)
+            .filter(|one| is_retired(after, one) && is_seen_running(after, one, observation));
+        let has = u64::from(after.serving(workload));
+        if let Some(one) = retired.next()
+            && has < need
+            && !may_go(after, one)
+            && !may_be_missing(after)
+        {
+            return Invariant::ShiftWithoutCapacity.broken(format!(
+                "{} is retired, {workload} has {weight} of {FULL_WEIGHT} and {has} healthy instances left, {need} are needed",
+                after.instance_id(one)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether an instance that served was told to go, and not for its health.
+fn is_retired(after: &Environment, one: &Instance) -> bool {
+    one.is_serving()
+        && after.instances.get(&one.number).is_some_and(|now| {
+            matches!(now.phase, Phase::Draining { .. } | Phase::Stopping { .. })
+                && now.health == one.health
+        })
+}
+
+/// Tells whether the settings let some of the instances be missing.
+fn may_be_missing(after: &Environment) -> bool {
+    let active = after.deployment.as_ref();
+    active.is_some_and(|active| active.settings.unavailable > 0)
 }
 
 fn published_weight(environment: &Environment, workload: &WorkloadId) -> u32 {
@@ -78,11 +131,10 @@ pub(in crate::sim) fn decisions(
         .values()
         .filter(|one| one.is_serving() && before.weight(&one.workload) > 0)
     {
-        let retired = after.instances.get(&one.number).is_some_and(|now| {
-            matches!(now.phase, Phase::Draining { .. } | Phase::Stopping { .. })
-                && now.health == one.health
-        });
-        if !retired || !is_seen_running(after, one, observation) || may_go(after, one) {
+        if !is_retired(after, one)
+            || !is_seen_running(after, one, observation)
+            || may_go(after, one)
+        {
             continue;
         }
         let other = after.instances.values().any(|other| {

@@ -108,6 +108,27 @@ pub(super) fn shift_all(next: &mut Step) {
     }
 }
 
+pub(super) fn retire_one(next: &mut Step) {
+    if !is_provisioning(&next.environment) {
+        return;
+    }
+    let environment = &next.environment;
+    let serving = environment.instances.values().find(|one| {
+        one.is_serving()
+            && Some(one.release) == environment.stable
+            && environment.weight(&one.workload) == FULL_WEIGHT
+            && environment.serving(&one.workload) > 1
+    });
+    let number = serving.map(|one| one.number);
+    if let Some(one) = number.and_then(|number| next.environment.instances.get_mut(&number)) {
+        one.phase = instance::Phase::Draining {
+            since: moment(0),
+            generation: 0,
+            confirmed: None,
+        };
+    }
+}
+
 pub(super) fn end_before_the_way_back(next: &mut Step, before: &Environment) {
     let going_back = next
         .environment
