@@ -192,6 +192,8 @@ fn merge(generation: u64, tables: &BTreeMap<EnvironmentId, Published>) -> RouteT
         merged
             .environments
             .insert(environment.clone(), published.generation);
+        // A name server is on an address of the environment's own network: no two share one.
+        merged.names.extend(published.names.clone());
         for route in &published.routes {
             let listener = merged
                 .listeners
@@ -207,4 +209,44 @@ fn merge(generation: u64, tables: &BTreeMap<EnvironmentId, Published>) -> RouteT
         }
     }
     merged
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_model::routing::{NameServer, View};
+
+    use super::*;
+
+    #[test]
+    fn the_names_of_every_environment_are_in_the_table() {
+        let published = |environment: &str, generation| {
+            let environment: EnvironmentId = environment.parse().unwrap();
+            let server = NameServer {
+                environment: environment.clone(),
+                views: vec![View::default()],
+            };
+            let address = format!("10.0.{generation}.1:53").parse().unwrap();
+            let published = Published {
+                generation,
+                names: [(address, server)].into(),
+                ..Published::default()
+            };
+            (environment, published)
+        };
+        let tables = [published("shop/dev", 1), published("shop/production", 2)].into();
+        let merged = merge(7, &tables);
+        let owners: Vec<_> = merged
+            .names
+            .iter()
+            .map(|(address, server)| (address.to_string(), server.environment.to_string()))
+            .collect();
+        let expected = [
+            ("10.0.1.1:53", "shop/dev"),
+            ("10.0.2.1:53", "shop/production"),
+        ];
+        assert_eq!(
+            owners,
+            expected.map(|(address, owner)| (address.to_owned(), owner.to_owned()))
+        );
+    }
 }

@@ -16,8 +16,8 @@ use crate::deployment::Deployment;
 use crate::id::{EnvironmentId, InstanceId, ReleaseNumber, ServiceName, WorkloadId};
 use crate::instance::{Backoff, Instance};
 use crate::release::{RenderedService, Rendering};
-use crate::routing::Route;
 use crate::routing::RouteMode;
+use crate::routing::{NameServer, Route};
 
 /// One environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -203,6 +203,9 @@ pub struct Published {
     pub generation: u64,
     /// The routes, each with the socket to listen on.
     pub routes: Vec<PublishedRoute>,
+    /// The sockets on which the names of the environment's services are answered for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<SocketAddr, NameServer>,
 }
 
 /// A route and the socket that it is on.
