@@ -26,7 +26,7 @@ use crate::workload::Command;
 use reader::{Decode as _, Reader};
 
 pub use dockerfile::dockerfile_of;
-pub use scaffold::{Surroundings, scaffold, scaffold_with};
+pub use scaffold::{Surroundings, needs_containers, scaffold, scaffold_with};
 pub use schema::schema;
 pub(crate) use text::thousandths;
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use towpath_compose::model::{Condition, Project, Service};
 
+use super::Engine;
 use super::dockerfile::{self, Image};
 use crate::render::{http_path, shell_line, suggestion, well_known};
 
@@ -22,6 +23,19 @@ pub struct Surroundings {
     pub dockerfiles: BTreeMap<String, String>,
     /// The names of what is in the directories that services are built from, by their paths.
     pub files: BTreeMap<String, BTreeSet<String>>,
+    /// What the first environment is to run on.
+    pub engine: Engine,
+}
+
+/// Tells whether a service has an image or a Dockerfile and no command of its own, so that only an
+/// engine for containers knows what to run.
+pub fn needs_containers(project: &Project) -> bool {
+    project.services.values().any(|service| {
+        let stated = [&service.entrypoint, &service.command];
+        let program = stated.into_iter().flatten().flatten().next();
+        let is_stated = program.is_some_and(|program| !program.starts_with('-'));
+        (service.image.is_some() || service.build.is_some()) && !is_stated
+    })
 }
 
 /// Files that say what a directory is made with, and the command for it: the surest first. A
@@ -55,8 +69,12 @@ pub fn scaffold_with(project: &Project, surroundings: &Surroundings) -> String {
          app: {}\n\n",
         key(&app)
     );
-    text.push_str(&environments(project, &app));
+    text.push_str(&environments(project, &app, surroundings.engine));
     text.push_str(&volumes(project));
+    if surroundings.engine == Engine::Docker {
+        text.push_str(&containers(project));
+        return text;
+    }
     text.push_str(
         "# How each service runs as a plain process, where that differs from Compose.\nservices:",
     );
@@ -72,26 +90,55 @@ pub fn scaffold_with(project: &Project, surroundings: &Surroundings) -> String {
     text
 }
 
-fn environments(project: &Project, app: &str) -> String {
+/// Writes what the Compose file does not say about services that are containers.
+fn containers(project: &Project) -> String {
+    let mut text = "# What Compose does not say about a service. Containers are run as Compose has them.\nservices:".to_owned();
+    let mut services = String::new();
+    for (name, service) in &project.services {
+        let line = if is_job(project, name) {
+            "irreversible: false   # a release job; true when old code must not run on what it leaves behind"
+        } else if service.healthcheck.is_none()
+            && !service.ports.is_empty()
+            && store_of(service).is_none()
+        {
+            "# health: { http: /healthz }   # a path that answers when it is ready; else its port is tried"
+        } else {
+            continue;
+        };
+        let is_empty = line.starts_with('#');
+        let _infallible = writeln!(
+            services,
+            "  {}:{}\n    {line}",
+            key(name),
+            if is_empty { " {}" } else { "" }
+        );
+    }
+    text.push_str(if services.is_empty() { " {}\n" } else { "\n" });
+    text.push_str(&services);
+    text
+}
+
+fn environments(project: &Project, app: &str, engine: Engine) -> String {
     let web = project
         .services
         .iter()
         .find(|(_, service)| !service.ports.is_empty() && store_of(service).is_none())
         .map_or("web", |(name, _)| name.as_str());
     format!(
-        "# Isolated running copies of the app. `process`: plain processes on this machine.\n\
+        "# Isolated running copies of the app. `process`: plain processes on this machine; `docker`: containers.\n\
          environments:\n  \
            dev:\n    \
-             engine: process\n  \
+             engine: {engine}\n  \
            # production:\n  \
-           #   engine: process\n  \
+           #   engine: {engine}\n  \
            #   compose: [compose.yaml, compose.production.yaml]   # merged by Compose's own rules\n  \
            #   variables: {{ HTTP_PORT: \"8081\" }}                   # for ${{HTTP_PORT}} in the Compose files\n  \
            #   domains: {{ {}: {app}.example.com }}\n  \
            #   scale: {{ {}: 2 }}\n  \
            #   rollout: {{ strategy: blue-green, bake: 10m }}\n\n",
         key(web),
-        key(web)
+        key(web),
+        engine = engine.as_str(),
     )
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use towpath_compose::source::Source;
 use towpath_model::delivery::{
-    Delivery, Step, Surroundings, dockerfile_of, scaffold, scaffold_with,
+    Delivery, Engine, Step, Surroundings, dockerfile_of, needs_containers, scaffold, scaffold_with,
 };
 use towpath_model::id::{EnvironmentName, ServiceName};
 use towpath_model::rollout::Strategy;
@@ -298,6 +298,25 @@ fn a_scaffold_is_a_delivery_file_that_fits_its_project() {
     assert_eq!(delivery(&text).map(|_| ()), Ok(()));
     let rendered = compose.render(&text, "dev").unwrap();
     assert_eq!(rendered.draft.services.len(), 4);
+}
+
+#[test]
+fn a_scaffold_for_containers_leaves_services_as_compose_has_them() {
+    let compose = Compose::new(crate::render::FLASK);
+    let project = compose.project();
+    assert!(!needs_containers(&project), "every service has a command");
+    let surroundings = Surroundings {
+        engine: Engine::Docker,
+        ..Surroundings::default()
+    };
+    let text = scaffold_with(&project, &surroundings);
+    insta::assert_snapshot!(text);
+    assert_eq!(
+        compose.render(&text, "dev").unwrap().draft.services.len(),
+        4
+    );
+    let store = Compose::new("name: x\nservices: { db: { image: postgres } }\n");
+    assert!(needs_containers(&store.project()));
 }
 
 #[test]

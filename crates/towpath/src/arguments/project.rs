@@ -34,6 +34,27 @@ pub(crate) struct Init {
     /// Replace a towpath.yaml that is there
     #[arg(long)]
     pub(crate) force: bool,
+    /// What the environments run on: docker where it answers and a service needs it, else process
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<EngineName>,
+}
+
+/// An engine, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineName {
+    /// Plain processes on this machine
+    Process,
+    /// Containers of its Docker Engine
+    Docker,
+}
+
+impl From<EngineName> for towpath_model::delivery::Engine {
+    fn from(name: EngineName) -> Self {
+        match name {
+            EngineName::Process => Self::Process,
+            EngineName::Docker => Self::Docker,
+        }
+    }
 }
 
 /// Arguments of `check`.

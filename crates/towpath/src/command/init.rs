@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use towpath_compose::Project;
-use towpath_model::delivery::{FILE_NAME, Surroundings, dockerfile_of, scaffold_with};
+use towpath_model::delivery::{
+    Engine, FILE_NAME, Surroundings, dockerfile_of, needs_containers, scaffold_with,
+};
 
 use super::print;
 use super::project::load;
@@ -35,12 +37,28 @@ pub(crate) fn run(init: &Init, settings: &Settings) -> Result<ExitCode> {
             return Err(error).with_context(|| format!("cannot write {}", path.display()));
         }
     };
-    file.write_all(scaffold_with(&loaded.project, &surroundings(&loaded.project)).as_bytes())
+    let mut found = surroundings(&loaded.project);
+    found.engine = match init.engine {
+        Some(engine) => engine.into(),
+        None if needs_containers(&loaded.project) && docker_answers(settings) => Engine::Docker,
+        None => Engine::Process,
+    };
+    file.write_all(scaffold_with(&loaded.project, &found).as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
     print(&format!(
         "wrote {}\nnext: towpath check, then towpath up\n",
         path.display()
     ))
+}
+
+/// Tells whether somebody listens where Docker does on this machine.
+fn docker_answers(settings: &Settings) -> bool {
+    let host = settings.variables.get("DOCKER_HOST").map(String::as_str);
+    let socket = match host.filter(|host| !host.is_empty()) {
+        Some(host) => host.strip_prefix("unix://"),
+        None => Some("/var/run/docker.sock"),
+    };
+    socket.is_some_and(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok())
 }
 
 /// Reads what lies around and says how services are made and run. What cannot be read is not there.
