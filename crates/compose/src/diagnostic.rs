@@ -204,7 +204,11 @@ const LONGEST_WORD: usize = 80;
 
 /// Returns the candidate that `word` was probably meant to be.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
+    // Any letter is near to any other.
+    let limit = match word.chars().count() {
+        ..=2 => return None,
+        length => length / 3,
+    };
     let is_near = |candidate: &&str| {
         word.len() <= LONGEST_WORD && candidate.len().abs_diff(word.len()) <= 4 * limit
     };
@@ -261,5 +265,6 @@ mod tests {
         assert_eq!(nearest("imge", keys), Some("image"));
         assert_eq!(nearest("port", keys), Some("ports"));
         assert_eq!(nearest("whatever", keys), None);
+        assert_eq!(nearest("b", ["a"]), None);
     }
 }

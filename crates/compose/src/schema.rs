@@ -131,6 +131,19 @@ const LIST_OR_MAP: Form = Form::Either(&[
 const COMMAND: Form = Form::Either(&[Form::Scalar(&[Type::Null, Type::Text]), Form::List(&TEXT)]);
 const OPTIONS: Form = Form::AnyMap(&Form::Scalar(&[Type::Text, Type::Number]));
 
+/// The keys whose texts are durations.
+const DURATIONS: &[&str] = &[
+    "delay",
+    "interval",
+    "monitor",
+    "pull_refresh_after",
+    "start_interval",
+    "start_period",
+    "stop_grace_period",
+    "timeout",
+    "window",
+];
+
 /// Checks a whole Compose file.
 pub(crate) fn check(root: &Node) -> Result<(), Diagnostics> {
     let mut checker = Checker::default();
@@ -337,10 +350,13 @@ impl Checker {
             node.kind()
         );
         let wrong = Diagnostic::error("wrong-type", message).at(&node.span);
-        let scalar = node.value.scalar_text();
+        let scalar = node.value.scalar_text().filter(|text| !text.is_empty());
         self.found.push(match scalar {
-            Some(text) if expected == "a text" && !text.is_empty() => {
-                wrong.help(format!("put it in quotes: \"{text}\""))
+            Some(text) if DURATIONS.contains(&what) => {
+                wrong.help(format!("write it with a unit, like {text}s"))
+            }
+            Some(_) if expected == "a text" => {
+                wrong.help(format!("put it in quotes: \"{}\"", node.span.text()))
             }
             _ => wrong,
         });

@@ -271,7 +271,7 @@ fn yaml_name(tag: &Tag) -> Option<std::borrow::Cow<'_, str>> {
 
 fn insert(map: &mut Map, key: &Node, entry: Entry) -> Result<(), Diagnostics> {
     let Some(name) = key.as_text().filter(|_| !key.is_timestamp()) else {
-        let shown = key.value.scalar_text().unwrap_or_default();
+        let shown = key.span.text();
         return Err(Diagnostic::error(
             "key-not-text",
             format!("a key has to be a text, but this is {}", key.kind()),
