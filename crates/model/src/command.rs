@@ -1,6 +1,8 @@
 //! What people ask of an environment: checked here, written into its record, carried out by later
 //! steps.
 
+mod hold;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use crate::event::NewEvent;
 use crate::id::{DeploymentNumber, ReleaseNumber, ServiceName};
 use crate::release::Rendering;
 use crate::rollout::{Settings, Strategy};
-use crate::routing::RouteMode;
 
 /// Why a request was not accepted. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -429,47 +430,6 @@ impl Environment {
         self.lifecycle = Lifecycle::Down;
         self.shares.clear();
         change.event(at, actor, "environment.down", self.id.to_string(), None);
-        change
-    }
-
-    /// Holds automatic deployment.
-    pub fn put_on_hold(&mut self, reason: String, actor: &str, at: Timestamp) -> Change {
-        let mut change = Change::default();
-        change.event(
-            at,
-            actor,
-            "environment.held",
-            self.id.to_string(),
-            Some(reason.clone()),
-        );
-        self.hold = Some(Hold { reason, since: at });
-        change
-    }
-
-    /// Lets automatic deployment go on.
-    pub fn release_hold(&mut self, actor: &str, at: Timestamp) -> Result<Change, Refusal> {
-        self.hold.take().ok_or(Refusal::NotOnHold)?;
-        let mut change = Change::default();
-        change.event(at, actor, "environment.released", self.id.to_string(), None);
-        Ok(change)
-    }
-
-    /// Tells the router to serve, hold or refuse all requests of the environment.
-    pub fn set_traffic(&mut self, mode: RouteMode, actor: &str, at: Timestamp) -> Change {
-        let word = match mode {
-            RouteMode::Serving => "serving",
-            RouteMode::Paused { .. } => "paused",
-            RouteMode::Maintenance { .. } => "maintenance",
-        };
-        let mut change = Change::default();
-        change.event(
-            at,
-            actor,
-            "traffic.changed",
-            self.id.to_string(),
-            Some(word.to_owned()),
-        );
-        self.traffic = mode;
         change
     }
 

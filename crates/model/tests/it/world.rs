@@ -1,6 +1,8 @@
 //! A world in which everything goes as it should, at once: the engine starts what it is told to,
 //! the router acknowledges, health follows the release's nature. Faults are set by hand.
 
+mod kind;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,12 +17,14 @@ use towpath_model::id::{DeploymentNumber, EnvironmentId, InstanceId, ReleaseNumb
 use towpath_model::observation::{
     ArtifactState, Exit, InstanceState, Observation, ObservedInstance, ProbeRecord,
 };
-use towpath_model::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
+use towpath_model::release::{RenderedService, Rendering};
 use towpath_model::rollout::{Settings, Strategy};
-use towpath_model::routing::{BackendLoad, Protocol, RoutePolicy, RouterReport};
+use towpath_model::routing::{BackendLoad, RouterReport};
 use towpath_model::step::{Action, step};
 use towpath_model::traffic::{RouteTraffic, TrafficCounters};
-use towpath_model::workload::{Command, HealthCheck, Limits, Probe, VolumeMount, WorkloadSpec};
+use towpath_model::workload::Command;
+
+pub(crate) use kind::{after, job, service, stateful, worker};
 
 /// The engine's answer.
 type Seen = BTreeMap<InstanceId, ObservedInstance>;
@@ -52,95 +56,6 @@ pub(crate) struct World {
     pub(crate) automatic: bool,
     versions: BTreeMap<InstanceId, String>,
     next_release: u32,
-}
-
-/// A service of a release.
-pub(crate) fn service(name: &str, version: &str, replicas: u32) -> RenderedService {
-    let spec = WorkloadSpec {
-        service: name.parse().unwrap(),
-        command: Command::Exec(vec![version.to_owned()]),
-        environment: BTreeMap::new(),
-        working_directory: None,
-        source: None,
-        build: None,
-        user: None,
-        secrets: Vec::new(),
-        configs: Vec::new(),
-        volumes: Vec::new(),
-        container_port: None,
-        listens: true,
-        health: HealthCheck {
-            probe: Probe::Tcp,
-            ..HealthCheck::default()
-        },
-        stop_signal: "SIGTERM".to_owned(),
-        stop_grace: Duration::from_secs(10),
-        limits: Limits::default(),
-        restart_with: Vec::new(),
-        container: None,
-    };
-    RenderedService {
-        workload: spec.id(),
-        spec: Arc::new(spec),
-        replicas,
-        depends_on: BTreeMap::new(),
-        role: Role::Service,
-        restart: Restart::Always,
-        routes: vec![RouteSpec {
-            host_ip: None,
-            port: 8080,
-            protocol: Protocol::Http,
-            hosts: Vec::new(),
-            path_prefix: "/".to_owned(),
-            target: None,
-        }],
-        internal: Some(Protocol::Http),
-        policy: RoutePolicy::default(),
-        exclusive_at: None,
-    }
-}
-
-/// A release job.
-pub(crate) fn job(name: &str, version: &str, irreversible: bool) -> RenderedService {
-    let mut job = service(name, version, 1);
-    job.role = Role::Job { irreversible };
-    job.routes.clear();
-    job.internal = None;
-    job
-}
-
-/// A service with a volume of its own.
-pub(crate) fn stateful(name: &str, version: &str) -> RenderedService {
-    let mut stateful = service(name, version, 1);
-    let mut spec = (*stateful.spec).clone();
-    spec.volumes = vec![VolumeMount {
-        volume: "data".to_owned(),
-        target: "/data".to_owned(),
-        read_only: false,
-        shared: false,
-    }];
-    stateful.workload = spec.id();
-    stateful.spec = Arc::new(spec);
-    stateful.routes.clear();
-    stateful
-}
-
-/// A service that does not listen: it takes its work from a queue.
-pub(crate) fn worker(version: &str) -> RenderedService {
-    let mut worker = service("worker", version, 1);
-    worker.routes.clear();
-    worker.internal = None;
-    worker
-}
-
-/// The same service, waiting for another.
-pub(crate) fn after(
-    mut service: RenderedService,
-    name: &str,
-    condition: Condition,
-) -> RenderedService {
-    service.depends_on.insert(name.parse().unwrap(), condition);
-    service
 }
 
 /// Settings of a strategy, without a bake.
