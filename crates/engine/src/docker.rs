@@ -295,7 +295,12 @@ impl Engine for DockerEngine {
 #[async_trait]
 impl RunInInstance for DockerEngine {
     async fn run_in(&self, id: &InstanceId, command: &Command) -> Result<(), String> {
-        exec::check(&self.shared, id, command).await
+        let (outcome, ended) = tokio::sync::oneshot::channel();
+        let (shared, id, command) = (Arc::clone(&self.shared), id.clone(), command.clone());
+        // A task of its own: whoever stops waiting leaves nothing running.
+        self.spawn(exec::check(shared, id, command, outcome));
+        let ended = ended.await;
+        ended.unwrap_or_else(|_| Err("the engine is shutting down".to_owned()))
     }
 
     fn own_check(&self, id: &InstanceId) -> Option<Command> {

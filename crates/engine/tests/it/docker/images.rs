@@ -1,10 +1,12 @@
 //! The images of releases: built, kept, made again, and what cannot be made.
 
 use bollard::query_parameters::RemoveImageOptionsBuilder;
+use towpath_engine::probe::RunInInstance as _;
 use towpath_model::container::{Image, ImageBuild, PullPolicy};
 use towpath_model::id::ReleaseNumber;
 use towpath_model::observation::ArtifactState;
 use towpath_model::port::{Engine as _, ImageRequest};
+use towpath_model::workload::Command;
 
 use super::daemon::IMAGE;
 use super::support::{FIRST, World, built, inline, pulled, spec};
@@ -142,4 +144,25 @@ async fn a_docker_that_is_not_there_is_named_and_what_to_do() {
         reason.contains("unix:///no/such/docker.sock") && reason.contains("DOCKER_HOST"),
         "{reason}"
     );
+}
+
+#[tokio::test]
+async fn the_health_check_of_an_image_is_tried_where_nobody_named_another() {
+    let world = World::without_release().await;
+    let recipe = inline(&format!("FROM {IMAGE}\nHEALTHCHECK CMD test -f /ok\n"));
+    world.prepare(FIRST, built(recipe)).await;
+    let mut spec = spec("trap 'exit 0' TERM; while :; do sleep 0.05; done");
+    let named = world.start(1, spec.clone()).await;
+    spec.container.as_mut().unwrap().image_health = true;
+    let id = world.start(2, spec).await;
+    world.until_running(&named).await;
+    world.until_running(&id).await;
+    assert_eq!(world.engine.own_check(&named), None);
+    let check = world.engine.own_check(&id).unwrap();
+    assert!(world.engine.run_in(&id, &check).await.is_err());
+    let make = Command::Shell("touch /ok".to_owned());
+    world.engine.run_in(&id, &make).await.unwrap();
+    assert_eq!(world.engine.run_in(&id, &check).await, Ok(()));
+    world.stop(&named).await;
+    world.stop(&id).await;
 }

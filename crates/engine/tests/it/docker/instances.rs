@@ -124,6 +124,27 @@ async fn a_command_in_an_instance_says_what_it_met() {
 }
 
 #[tokio::test]
+async fn a_command_that_nobody_waits_for_any_more_is_killed() {
+    let world = World::new().await;
+    let id = world.start(1, spec(SERVES)).await;
+    world.until_running(&id).await;
+    let hangs = Command::Exec(["sleep", "4711"].map(str::to_owned).to_vec());
+    let runs = Command::Shell("ps | grep -q '[s]leep 4711'".to_owned());
+    {
+        let hanging = world.engine.run_in(&id, &hangs);
+        let seen = async { while world.engine.run_in(&id, &runs).await.is_err() {} };
+        tokio::select! {
+            ended = hanging => panic!("{ended:?}"),
+            () = seen => {}
+        }
+    }
+    let gone = async { while world.engine.run_in(&id, &runs).await.is_ok() {} };
+    let gone = tokio::time::timeout(super::support::PATIENCE, gone).await;
+    gone.expect("it runs on");
+    world.stop(&id).await;
+}
+
+#[tokio::test]
 async fn one_that_was_killed_by_somebody_is_seen_at_once_with_the_signal() {
     let world = World::new().await;
     let id = world.start(1, spec(SERVES)).await;

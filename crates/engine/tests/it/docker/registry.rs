@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 use tokio::process::{Child, Command};
 use towpath_model::observation::ArtifactState;
+use towpath_model::port::Engine as _;
 
 use super::daemon::IMAGE;
 use super::support::{FIRST, PATIENCE, World, pulled, spec};
@@ -172,5 +173,14 @@ async fn a_registry_that_is_away_fails_the_release_within_bounds_and_can_be_trie
     );
     let state = world.prepare(FIRST, pulled(&registry.reference())).await;
     assert_eq!(state, ArtifactState::Ready);
-    registry.forget(&world.docker).await;
+    // It was pulled for this release only: it goes with it.
+    world
+        .docker
+        .inspect_image(&registry.reference())
+        .await
+        .unwrap();
+    let kept = world.engine.keep_artifacts(&world.environment, &[]).await;
+    kept.unwrap();
+    let found = world.docker.inspect_image(&registry.reference()).await;
+    assert!(found.is_err());
 }
