@@ -3,6 +3,7 @@
 //! Every type here is JSON on the wire, and what `--json` prints. Field names are stable: a field is
 //! added, never renamed; readers ignore fields that they do not know.
 
+pub mod adoption;
 pub mod client;
 pub mod deployment;
 pub mod environment;
@@ -16,6 +17,10 @@ pub mod server;
 pub mod token;
 pub mod tree;
 
+pub use adoption::{
+    AdoptRequest, Adopted, AdoptedContainer, AdoptedPort, AdoptionPlan, AdoptionState,
+    ComposeProject, PortStage,
+};
 pub use client::Client;
 pub use deployment::{
     DeployRequest, Deployment, DeploymentKind, DeploymentState, Failure, Job, JobState, Pause,

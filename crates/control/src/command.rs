@@ -48,7 +48,7 @@ impl Platform {
     ) -> Result<(ReleaseNumber, DeploymentNumber), Error> {
         self.refuse_while_destroyed(id)?;
         let rendering = self.render(id, &deploy.draft).await?;
-        self.check_ports(id, &rendering)?;
+        self.check_ports(id, &rendering, &[])?;
         let store = &self.shared.ports.store;
         if let Some(digest) = &deploy.source
             && store.source(digest).await?.is_none()
@@ -130,7 +130,7 @@ impl Platform {
             release,
         };
         let rendering = rendering.ok_or_else(missing)?;
-        self.check_ports(id, &rendering)?;
+        self.check_ports(id, &rendering, &[])?;
         Ok(Request {
             kind,
             release,
@@ -153,7 +153,7 @@ impl Platform {
         .await
     }
 
-    async fn edit<T, F>(&self, id: &EnvironmentId, edit: F) -> Result<T, Error>
+    pub(crate) async fn edit<T, F>(&self, id: &EnvironmentId, edit: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut Environment, Timestamp) -> Result<(T, Change), Refusal> + Send + 'static,
@@ -162,7 +162,7 @@ impl Platform {
         self.shared.keeper(id)?.edit(edit).await
     }
 
-    fn refuse_while_destroyed(&self, id: &EnvironmentId) -> Result<(), Error> {
+    pub(crate) fn refuse_while_destroyed(&self, id: &EnvironmentId) -> Result<(), Error> {
         if self.is_being_destroyed(id) {
             return Err(Error::BeingDestroyed(id.clone()));
         }
@@ -249,12 +249,26 @@ impl Platform {
     /// Says what a deployment of a draft would change. Nothing is made.
     pub async fn plan(&self, id: &EnvironmentId, draft: &Draft) -> Result<Plan, Error> {
         let rendering = self.render(id, draft).await?;
-        self.check_ports(id, &rendering)?;
+        self.check_ports(id, &rendering, &[])?;
         Ok(plan(&self.snapshot(id)?.environment, &rendering))
     }
 
-    /// Pins the secrets of a draft to their latest versions.
+    /// Pins the secrets of a draft to their latest versions. Volumes and networks that the
+    /// environment took over stay those that it took over.
     async fn render(&self, id: &EnvironmentId, draft: &Draft) -> Result<Rendering, Error> {
+        let mut rendering = self.pinned(id, draft).await?;
+        if let Some(adopted) = &self.snapshot(id)?.environment.adopted {
+            adopted.apply(&mut rendering);
+        }
+        Ok(rendering)
+    }
+
+    /// Pins the secrets of a draft to their latest versions.
+    pub(crate) async fn pinned(
+        &self,
+        id: &EnvironmentId,
+        draft: &Draft,
+    ) -> Result<Rendering, Error> {
         self.shared.keeper(id)?;
         let versions = self.shared.ports.store.latest_versions(id).await?;
         Ok(draft.pin(&versions)?)
@@ -262,7 +276,7 @@ impl Platform {
 
     /// Gives every service that listens an address of its own on the loopback interface, the same
     /// one for ever.
-    async fn peers(
+    pub(crate) async fn peers(
         &self,
         id: &EnvironmentId,
         rendering: &Rendering,
@@ -286,18 +300,26 @@ impl Platform {
         Ok(peers)
     }
 
-    /// Refuses ports that another environment, or another program, has.
-    fn check_ports(&self, id: &EnvironmentId, rendering: &Rendering) -> Result<(), Error> {
+    /// Refuses ports that another environment, or another program, has; those in `held` are had by
+    /// containers that are taken over.
+    pub(crate) fn check_ports(
+        &self,
+        id: &EnvironmentId,
+        rendering: &Rendering,
+        held: &[SocketAddr],
+    ) -> Result<(), Error> {
         let wanted: Vec<&RouteSpec> = rendering
             .services
             .values()
             .flat_map(|service| &service.routes)
             .collect();
-        let mut listening = BTreeSet::new();
+        let mut listening: BTreeSet<SocketAddr> = held.iter().copied().collect();
         for snapshot in self.shared.snapshots() {
             let environment = &snapshot.environment;
             listening.extend(environment.listens_on());
             if &environment.id == id {
+                let takeovers = environment.adopted.iter().flat_map(|one| &one.takeovers);
+                listening.extend(takeovers.map(|one| one.listen));
                 continue;
             }
             for spec in &wanted {

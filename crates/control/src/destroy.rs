@@ -2,7 +2,7 @@
 //! whoever asked stays or goes, over failures of the engine and restarts of the control plane. Not
 //! how instances stop, which is each environment's keeper's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -192,6 +192,10 @@ impl Shared {
             *emptied = true;
         }
         self.hub.publish(id, None).await?;
+        let snapshot = self.keeper(id)?.watch().borrow().clone();
+        if snapshot.environment.adopted.is_some() {
+            self.ports.redirects.set(id, &BTreeSet::new()).await?;
+        }
         self.ports.prober.watch(id, Vec::new());
         // Asked again meanwhile, the volumes may be wanted deleted too.
         let mut done = None;

@@ -55,6 +55,14 @@ pub enum Error {
     /// A port that the release publishes is in use on this machine.
     #[error("port {0} is in use by another program: stop it, or publish another port")]
     PortInUse(SocketAddr),
+    /// A Compose project cannot be taken over as it is.
+    #[error("the project `{project}` cannot be taken over: {reasons}")]
+    NotAdopted {
+        /// The project.
+        project: String,
+        /// Everything that stands in the way.
+        reasons: String,
+    },
     /// The source tree of the release was not uploaded.
     #[error("the source tree {0} was not uploaded")]
     NoSource(String),
@@ -110,6 +118,7 @@ impl Error {
             | Self::MissingSecrets(_)
             | Self::PortOfEnvironment { .. }
             | Self::PortInUse(_)
+            | Self::NotAdopted { .. }
             | Self::NoSource(_)
             | Self::Port(PortError::Refused(_))
             | Self::Store(towpath_store::Error::AlreadyExists(_)) => Kind::Refused,

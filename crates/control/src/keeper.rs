@@ -194,8 +194,10 @@ impl Task {
             .map_or(LONGEST_WAIT, |at| elapsed(now, at).min(LONGEST_WAIT));
         for action in next.actions {
             match self.act(&action).await {
-                // The router's answer may let the next step follow at once.
-                Ok(()) if action == Action::Publish => wait = Duration::ZERO,
+                // The router's answer may let the next step follow at once, as a redirect does.
+                Ok(()) if matches!(action, Action::Publish | Action::Redirect(_)) => {
+                    wait = Duration::ZERO;
+                }
                 Ok(()) => {}
                 Err(error) => {
                     tracing::warn!(environment = %id, error = %describe(&error), "an action failed and is tried again");
@@ -229,6 +231,12 @@ impl Task {
             }
             Action::Stop { id, stop } => engine.stop(id, stop).await?,
             Action::Remove(id) => engine.remove(id).await?,
+            Action::Adopt(container) => engine.adopt(container).await?,
+            Action::LetGo(id) => engine.let_go(id).await?,
+            Action::Redirect(wanted) => {
+                let redirects = &self.shared.ports.redirects;
+                redirects.set(&self.environment.id, wanted).await?;
+            }
         }
         Ok(())
     }

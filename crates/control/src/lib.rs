@@ -2,6 +2,7 @@
 //! table that the router is told. There is no HTTP here and no concrete engine: both come in as
 //! ports.
 
+mod adopt;
 mod command;
 mod destroy;
 mod error;
@@ -14,6 +15,7 @@ mod release;
 mod secret;
 mod token;
 
+pub use adopt::{Adopt, Ports as AdoptedPorts};
 pub use command::Deploy;
 pub use error::{Error, Kind};
 pub use keeper::Snapshot;

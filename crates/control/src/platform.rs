@@ -12,7 +12,9 @@ use tokio_util::task::TaskTracker;
 use towpath_model::environment::{Environment, Published};
 use towpath_model::event::NewEvent;
 use towpath_model::id::EnvironmentId;
-use towpath_model::port::{Clock, DataDirectory, Engine, INTERNAL_PORTS, Prober, Router};
+use towpath_model::port::{
+    Clock, DataDirectory, Engine, INTERNAL_PORTS, Prober, Redirects, Router,
+};
 use towpath_store::{Store, StoredEnvironment};
 
 use crate::destroy::Removals;
@@ -34,6 +36,8 @@ pub struct Ports {
     pub prober: Arc<dyn Prober>,
     /// The data plane.
     pub router: Arc<dyn Router>,
+    /// Who sends connections to published ports elsewhere.
+    pub redirects: Arc<dyn Redirects>,
     /// Who tells the time.
     pub clock: Arc<dyn Clock>,
     /// Whether a socket is free.

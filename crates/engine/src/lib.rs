@@ -12,5 +12,6 @@ mod log;
 pub mod probe;
 pub mod process;
 mod procfs;
+pub mod redirect;
 mod secret_place;
 pub mod shim;

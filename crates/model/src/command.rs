@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::deployment::{Deployment, Failure, Kind, Outcome, Pause, PauseReason, Phase};
 use crate::environment::{Environment, Hold, Lifecycle};
 use crate::event::NewEvent;
-use crate::id::{DeploymentNumber, ReleaseNumber, ServiceName};
+use crate::id::{DeploymentNumber, EnvironmentId, ReleaseNumber, ServiceName};
 use crate::release::Rendering;
 use crate::rollout::{Settings, Strategy};
 
@@ -58,6 +58,18 @@ pub enum Refusal {
     /// The environment is not held.
     #[error("automatic deployment is not on hold")]
     NotOnHold,
+    /// Something was deployed before.
+    #[error("`{0}` is not new: only an environment in which nothing runs can take a project over")]
+    NotNew(EnvironmentId),
+    /// It was never taken over.
+    #[error("nothing was taken over from Docker Compose here")]
+    NotAdopted,
+    /// Not everything is as it was when it was taken over.
+    #[error("not everything that runs is what was taken over: there was a deployment since")]
+    NotAsAdopted,
+    /// It is being let go.
+    #[error("what was taken over here is being let go")]
+    Leaving,
 }
 
 /// A deployment that is asked for.
@@ -150,6 +162,9 @@ impl Environment {
         }
         if request.rendering.services.is_empty() {
             return Err(Refusal::Empty);
+        }
+        if self.is_leaving() {
+            return Err(Refusal::Leaving);
         }
         let mut change = Change::default();
         self.supersede_waiting(&mut change, &request.actor, at);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::Adopted;
 use crate::deployment::Deployment;
 use crate::id::{EnvironmentId, InstanceId, ReleaseNumber, ServiceName, WorkloadId};
 use crate::instance::{Backoff, Instance};
@@ -59,6 +60,9 @@ pub struct Environment {
     pub hold: Option<Hold>,
     /// What somebody asked the router to do with all requests.
     pub traffic: RouteMode,
+    /// What was taken over from Docker Compose, where that is how it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
 }
 
 impl Environment {
@@ -86,6 +90,7 @@ impl Environment {
             completed: BTreeSet::new(),
             hold: None,
             traffic: RouteMode::Serving,
+            adopted: None,
         }
     }
 

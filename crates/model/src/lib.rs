@@ -4,6 +4,7 @@
 //! socket, no randomness and no environment variable in this crate: time and observations come in
 //! as arguments, decisions go out as data.
 
+pub mod adoption;
 mod advance;
 pub mod analysis;
 pub mod command;

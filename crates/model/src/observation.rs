@@ -1,11 +1,12 @@
 //! What there is, as the engine, the prober and the router report it. Not what should be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::takeover::Redirect;
 use crate::id::{InstanceId, ReleaseNumber, WorkloadId};
 use crate::routing::RouterReport;
 
@@ -22,6 +23,9 @@ pub struct Observation {
     pub probes: BTreeMap<InstanceId, ProbeRecord>,
     /// The router's last report; `None` when it does not answer.
     pub router: Option<RouterReport>,
+    /// The redirects of published ports that are in force; `None` when nobody looked.
+    #[serde(default)]
+    pub redirects: Option<BTreeSet<Redirect>>,
 }
 
 /// One instance as the engine sees it.

@@ -1,7 +1,7 @@
 //! The ports: what the platform needs of the world, as traits. Not their implementations, which
 //! are in the engine, router and binary crates, and simulated in testkit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -12,6 +12,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::AdoptedContainer;
+use crate::adoption::found::FoundProject;
+use crate::adoption::takeover::Redirect;
 use crate::container::Image;
 use crate::duration;
 use crate::id::{
@@ -196,12 +199,53 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn destroy(&self, environment: &EnvironmentId, volumes: Volumes)
     -> Result<(), PortError>;
 
+    /// Returns the projects that somebody started with `docker compose`. Refused by an engine
+    /// that has no containers.
+    async fn compose_projects(&self) -> Result<Vec<FoundProject>, PortError> {
+        Err(no_containers())
+    }
+
+    /// Takes a container over as an instance, as it runs, unless that was done. From then on it is
+    /// observed, stopped, removed and read like one that was started. What it is made of is kept
+    /// for the release.
+    async fn adopt(&self, _container: &AdoptedContainer) -> Result<(), PortError> {
+        Err(no_containers())
+    }
+
+    /// Forgets an instance that was taken over, with nothing stopped. Nothing when it is not there;
+    /// refused for one that was started.
+    async fn let_go(&self, _id: &InstanceId) -> Result<(), PortError> {
+        Err(no_containers())
+    }
+
     /// Opens the log of an environment.
     async fn logs(
         &self,
         environment: &EnvironmentId,
         query: &LogQuery,
     ) -> Result<Box<dyn LogLines>, PortError>;
+}
+
+fn no_containers() -> PortError {
+    PortError::Refused("this engine has no containers that could be taken over".to_owned())
+}
+
+/// Sends new connections to a published port elsewhere, on this machine. Connections that are open
+/// are not touched.
+#[async_trait]
+pub trait Redirects: Send + Sync + std::fmt::Debug {
+    /// Tells whether it can be done here, with what is good to know; why not.
+    async fn available(&self) -> Result<Vec<String>, PortError>;
+
+    /// Returns the redirects of an environment that are in force.
+    async fn get(&self, environment: &EnvironmentId) -> Result<BTreeSet<Redirect>, PortError>;
+
+    /// Has these redirects of an environment in force, and no others of it.
+    async fn set(
+        &self,
+        environment: &EnvironmentId,
+        wanted: &BTreeSet<Redirect>,
+    ) -> Result<(), PortError>;
 }
 
 /// What becomes of an environment's volumes when it is destroyed.

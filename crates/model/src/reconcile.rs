@@ -20,6 +20,9 @@ pub(crate) use drain::{drain, drain_times};
 
 /// Decides which instances to start and which to retire. Returns whether anything was decided.
 pub(crate) fn place(turn: &mut Turn<'_>) -> bool {
+    if turn.environment.is_leaving() {
+        return false;
+    }
     let desired = desired(&turn.environment);
     let before = turn.environment.instances.clone();
     let undesired: Vec<u32> = before

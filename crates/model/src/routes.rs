@@ -2,14 +2,15 @@
 //! merging of environments into one table.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
+use crate::adoption::takeover::socket;
 use crate::deployment::{Deployment, Phase};
 use crate::environment::{Environment, Lifecycle, PublishedRoute};
 use crate::id::{ReleaseNumber, ServiceName};
 use crate::instance;
 use crate::observation::Observation;
-use crate::release::RenderedService;
+use crate::release::{RenderedService, RouteSpec};
 use crate::rollout::Strategy;
 use crate::routing::{Backend, Route, RouteMode, Shield, Target};
 
@@ -52,11 +53,16 @@ fn service_routes(
         mode: mode(environment, name),
         policy: service.policy.clone(),
     };
-    let external = service.routes.iter().map(|spec| PublishedRoute {
-        listen: SocketAddr::new(
-            spec.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            spec.port,
-        ),
+    let sockets = |spec: &RouteSpec| {
+        let listen = socket(spec.host_ip, spec.port);
+        let adopted = environment.adopted.as_ref();
+        let takeover = adopted.and_then(|adopted| adopted.takeover(listen));
+        takeover.map_or_else(|| vec![listen], |takeover| takeover.sockets().collect())
+    };
+    let specs = service.routes.iter();
+    let listened = specs.flat_map(|spec| sockets(spec).into_iter().map(move |at| (spec, at)));
+    let external = listened.map(|(spec, listen)| PublishedRoute {
+        listen,
         protocol: spec.protocol,
         route: route(
             format!("{name}:{}", spec.port),

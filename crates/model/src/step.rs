@@ -2,13 +2,15 @@
 //! what is to be done come out. The record is written down before anything is done, and all that
 //! is done is idempotent, so a crash at any line is harmless.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::takeover::{self, Redirect};
+use crate::adoption::{Adopted, AdoptedContainer};
 use crate::deployment::{Deployment, Phase};
 use crate::environment::Environment;
 use crate::event::NewEvent;
@@ -44,6 +46,12 @@ pub enum Action {
     },
     /// Forget an instance that ended.
     Remove(InstanceId),
+    /// Take a container over as an instance, as it runs.
+    Adopt(AdoptedContainer),
+    /// Forget an instance that was taken over, with nothing stopped.
+    LetGo(InstanceId),
+    /// Have these redirects of published ports in force, and no others of the environment.
+    Redirect(BTreeSet<Redirect>),
 }
 
 /// The outcome of one step.
@@ -70,7 +78,8 @@ pub fn step(environment: &Environment, observation: &Observation, now: Timestamp
         let placed = reconcile::place(&mut turn);
         let routed = turn.environment.refresh_routes();
         let drained = reconcile::drain(&mut turn);
-        if !(moved || placed || routed || drained) {
+        let taken = takeover::advance(&mut turn);
+        if !(moved || placed || routed || drained || taken) {
             break;
         }
     }
@@ -196,7 +205,10 @@ fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> 
         let state = observed.get(&id).copied();
         match one.phase {
             instance::Phase::Pending { .. } if state.is_none() => {
-                actions.extend(start(environment, one).map(Action::Start));
+                actions.extend(adopt(environment, one).map_or_else(
+                    || start(environment, one).map(Action::Start),
+                    |container| Some(Action::Adopt(container)),
+                ));
             }
             // One that the engine stops already is not told again.
             instance::Phase::Stopping { .. }
@@ -217,7 +229,27 @@ fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> 
         }
     }
     actions.extend(left_overs(environment, observation));
+    actions.extend(redirect(environment, observation));
     actions
+}
+
+fn redirect(environment: &Environment, observation: &Observation) -> Option<Action> {
+    let observed = observation.redirects.as_ref()?;
+    let wanted = environment.adopted.as_ref().map(Adopted::redirects);
+    let wanted = wanted.unwrap_or_default();
+    (*observed != wanted).then_some(Action::Redirect(wanted))
+}
+
+fn adopt(environment: &Environment, one: &instance::Instance) -> Option<AdoptedContainer> {
+    let container = environment.adopted_container(one.number)?;
+    let service = environment.service(one.release, &one.workload.service)?;
+    Some(AdoptedContainer {
+        id: environment.instance_id(one),
+        workload: one.workload.clone(),
+        release: one.release,
+        spec: Arc::clone(&service.spec),
+        container: container.clone(),
+    })
 }
 
 fn prepare(environment: &Environment) -> Option<Action> {
@@ -305,6 +337,8 @@ fn left_overs(environment: &Environment, observation: &Observation) -> Vec<Actio
         .filter(|one| one.id.environment == environment.id && !known(&one.id));
     unknown
         .filter_map(|one| match one.state {
+            // What was taken over stays as it is.
+            _ if environment.is_leaving() => Some(Action::LetGo(one.id.clone())),
             InstanceState::Exited(_) => Some(Action::Remove(one.id.clone())),
             InstanceState::Starting | InstanceState::Running { .. } => Some(Action::Stop {
                 id: one.id.clone(),
@@ -323,6 +357,7 @@ fn wake_at(environment: &Environment, now: Timestamp) -> Option<Timestamp> {
         .into_iter()
         .flatten()
         .chain(environment.backoff.values().map(|backoff| backoff.until))
+        .chain(environment.adopted.iter().flat_map(Adopted::deadlines))
         .chain(
             environment
                 .instances

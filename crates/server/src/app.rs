@@ -103,6 +103,13 @@ fn endpoints() -> OpenApiRouter<Context> {
             endpoint::environment::release_hold
         ))
         .routes(routes!(endpoint::environment::traffic))
+        .routes(routes!(endpoint::adoption::projects))
+        .routes(routes!(endpoint::adoption::plan))
+        .routes(routes!(
+            endpoint::adoption::show,
+            endpoint::adoption::adopt,
+            endpoint::adoption::undo
+        ))
         .routes(routes!(endpoint::deployment::plan))
         .routes(routes!(
             endpoint::deployment::deploy,

@@ -1,6 +1,7 @@
 //! The endpoints, one file for each family. Each reads the request, asks the platform, and maps the
 //! answer; no rule is here.
 
+pub(crate) mod adoption;
 pub(crate) mod deployment;
 pub(crate) mod environment;
 pub(crate) mod event;

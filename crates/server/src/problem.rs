@@ -107,6 +107,7 @@ fn of_control(error: &towpath_control::Error) -> Sort {
         Control::MissingSecrets(_)
         | Control::PortOfEnvironment { .. }
         | Control::PortInUse(_)
+        | Control::NotAdopted { .. }
         | Control::NoSource(_) => INVALID,
         other if other.is_full() => FULL,
         other => match other.kind() {

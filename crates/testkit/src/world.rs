@@ -14,13 +14,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use towpath_control::{Config, Platform, Ports};
+use towpath_model::adoption::takeover::Redirect;
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
 use towpath_model::observation::{
     ArtifactState, Exit, InstanceState, ObservedInstance, ProbeRecord,
 };
 use towpath_model::port::{
     Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, InstanceStart,
-    LogLines, LogQuery, PortError, ProbeTarget, Prober, Router, Stop, Volumes,
+    LogLines, LogQuery, PortError, ProbeTarget, Prober, Redirects, Router, Stop,
+    Volumes,
 };
 use towpath_model::routing::{RouteTable, RouterReport};
 use towpath_model::workload::{Command, SecretValue};
@@ -83,6 +85,7 @@ impl World {
             engine: Arc::new(WorldEngine(Arc::clone(self))),
             prober: Arc::new(WorldProber::default()),
             router: Arc::new(WorldRouter(Arc::clone(self))),
+            redirects: Arc::new(WorldRedirects::default()),
             clock: Arc::new(Now),
             is_free: Arc::new(|address| address.port() != 9),
         };
@@ -328,5 +331,31 @@ impl Router for WorldRouter {
     async fn changed(&self) -> Result<RouterReport, PortError> {
         self.0.moved().await;
         self.report().await
+    }
+}
+
+/// The packet filter of a world: it does what it is told.
+#[derive(Debug, Default)]
+pub struct WorldRedirects(Mutex<BTreeMap<EnvironmentId, BTreeSet<Redirect>>>);
+
+#[async_trait]
+impl Redirects for WorldRedirects {
+    async fn available(&self) -> Result<Vec<String>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn get(&self, environment: &EnvironmentId) -> Result<BTreeSet<Redirect>, PortError> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(all.get(environment).cloned().unwrap_or_default())
+    }
+
+    async fn set(
+        &self,
+        environment: &EnvironmentId,
+        wanted: &BTreeSet<Redirect>,
+    ) -> Result<(), PortError> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(environment.clone(), wanted.clone());
+        Ok(())
     }
 }

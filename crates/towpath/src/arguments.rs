@@ -1,5 +1,6 @@
 //! The arguments as they were typed. Not what they mean, which is each command's.
 
+mod adopt;
 mod environment;
 mod project;
 
@@ -10,6 +11,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use environment::*;
 pub(crate) use project::*;
+
+pub(crate) use adopt::Adopt;
 
 /// From one machine to isolated environments and zero-downtime releases.
 #[derive(Debug, Parser)]
@@ -34,6 +37,8 @@ pub(crate) enum Command {
     Schema,
     /// Run this directory's app: make a release of it and bring it out
     Up(Up),
+    /// Take over a running Docker Compose project, without stopping it
+    Adopt(Adopt),
     /// Show what a deployment of this directory would change
     Plan(Plan),
     /// Bring a release to an environment

@@ -1,5 +1,6 @@
 //! The commands, one file each. Not the arguments, which [`crate::arguments`] has.
 
+mod adopt;
 mod check;
 mod completions;
 mod config;
@@ -54,6 +55,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Config(config) => config::run(&config, &settings),
         Command::Schema => print(&format!("{:#}\n", towpath_model::delivery::schema())),
         Command::Up(up) => deploy::up(&up, &settings).await,
+        Command::Adopt(adopt) => adopt::run(&adopt, &settings).await,
         Command::Plan(plan) => plan::run(&plan, &settings).await,
         Command::Deploy(deploy) => deploy::deploy(&deploy, &settings).await,
         Command::Rollback(rollback) => rollout::rollback(&rollback, &settings).await,

@@ -9,9 +9,9 @@ use towpath_model::id::EnvironmentId;
 use super::transport::Body;
 use super::{Client, Error, JsonStream, LogFilter, Query, segment};
 use crate::{
-    Created, DeployRequest, Deployment, Environment, EnvironmentSummary, HoldRequest, LogLine,
-    Plan, PlanRequest, Progress, RedeployRequest, Requested, RollbackRequest, ScaleRequest, Secret,
-    SecretSet, Traffic,
+    AdoptRequest, Adopted, AdoptionPlan, AdoptionState, ComposeProject, Created, DeployRequest,
+    Deployment, Environment, EnvironmentSummary, HoldRequest, LogLine, Plan, PlanRequest, Progress,
+    RedeployRequest, Requested, RollbackRequest, ScaleRequest, Secret, SecretSet, Traffic,
 };
 
 /// A request with no fields.
@@ -58,6 +58,41 @@ impl Client {
         request: &DeployRequest,
     ) -> Result<Requested, Error> {
         self.post(&of(id, "/deployments"), request).await
+    }
+
+    /// Returns the projects that somebody started with `docker compose` on the machine.
+    pub async fn compose_projects(&self) -> Result<Vec<ComposeProject>, Error> {
+        self.get("/v1/compose-projects").await
+    }
+
+    /// Says what taking a project over would do.
+    pub async fn plan_adoption(
+        &self,
+        id: &EnvironmentId,
+        request: &AdoptRequest,
+    ) -> Result<AdoptionPlan, Error> {
+        self.post(&of(id, "/adoption/plan"), request).await
+    }
+
+    /// Takes a project over, with nothing stopped.
+    pub async fn adopt(
+        &self,
+        id: &EnvironmentId,
+        request: &AdoptRequest,
+    ) -> Result<Adopted, Error> {
+        self.post(&of(id, "/adoption"), request).await
+    }
+
+    /// Returns what an environment took over.
+    pub async fn adoption(&self, id: &EnvironmentId) -> Result<AdoptionState, Error> {
+        self.get(&of(id, "/adoption")).await
+    }
+
+    /// Lets go of what was taken over. Returns when the containers have their traffic back and the
+    /// environment is gone.
+    pub async fn undo_adoption(&self, id: &EnvironmentId) -> Result<(), Error> {
+        self.command(Method::DELETE, &of(id, "/adoption"), Body::empty())
+            .await
     }
 
     /// Asks for the deployment of a release that exists.

@@ -79,7 +79,7 @@ fn probe(turn: &mut Turn<'_>, number: u32) {
     if health == one.health {
         return;
     }
-    let stateful = service.is_stateful();
+    let stays = service.is_stateful() || was_never_well(turn, &one);
     let patience = service.spec.health.first_patience();
     let reason = record
         .last_error
@@ -105,10 +105,16 @@ fn probe(turn: &mut Turn<'_>, number: u32) {
     } else {
         format!("health check failed: {met}")
     };
-    if !stateful {
+    if !stays {
         count_failure(turn, &one, &met, Vec::new());
         retire(turn, number);
     }
+}
+
+/// Tells whether an instance was taken over and has not passed our check once: then the check is
+/// more likely wrong than what served before.
+fn was_never_well(turn: &Turn<'_>, one: &Instance) -> bool {
+    one.health == Health::Unknown && turn.environment.adopted_container(one.number).is_some()
 }
 
 /// Notes progress: more instances of a workload are healthy than ever before in this deployment. What

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod adoption;
 mod capacity;
 mod delivery;
 mod delivery_schema;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use towpath_model::adoption::takeover::Redirect;
 use towpath_model::command::Request;
 use towpath_model::deployment::{Deployment, Kind, State};
 use towpath_model::environment::Environment;
@@ -20,6 +21,7 @@ use towpath_model::observation::{
 use towpath_model::release::{RenderedService, Rendering};
 use towpath_model::rollout::{Settings, Strategy};
 use towpath_model::routing::{BackendLoad, RouterReport};
+use towpath_model::routing::{BackendLoad, ListenerFault, Protocol, RoutePolicy, RouterReport};
 use towpath_model::step::{Action, step};
 use towpath_model::traffic::{RouteTraffic, TrafficCounters};
 use towpath_model::workload::Command;
@@ -54,8 +56,12 @@ pub(crate) struct World {
     pub(crate) stale: Option<(Timestamp, Seen)>,
     /// Whether nobody in particular asks for what is asked for.
     pub(crate) automatic: bool,
+    /// Sockets that an instance has as long as it runs.
+    pub(crate) held: BTreeMap<SocketAddr, String>,
+    /// The redirects in force.
+    pub(crate) redirects: BTreeSet<Redirect>,
     versions: BTreeMap<InstanceId, String>,
-    next_release: u32,
+    pub(crate) next_release: u32,
 }
 
 /// Settings of a strategy, without a bake.
@@ -88,6 +94,8 @@ impl World {
             silent: false,
             stale: None,
             automatic: false,
+            held: BTreeMap::new(),
+            redirects: BTreeSet::new(),
             versions: BTreeMap::new(),
             next_release: 1,
         }
@@ -163,6 +171,7 @@ impl World {
                 .map(|id| (id.clone(), self.probe(id)))
                 .collect(),
             router: (!self.silent).then(|| self.report.clone()),
+            redirects: Some(self.redirects.clone()),
         };
         let next = step(&self.environment, &observation, self.now);
         self.environment = next.environment;
@@ -171,7 +180,26 @@ impl World {
         for action in next.actions {
             self.act(action);
         }
+        self.listen();
         self.check();
+    }
+
+    /// Has the router try the sockets of its table, as it does all the time.
+    fn listen(&mut self) {
+        let holds = |name: &String| {
+            let mut all = self.running.values();
+            all.any(|one| {
+                one.id.local() == *name && matches!(one.state, InstanceState::Running { .. })
+            })
+        };
+        let sockets = self.environment.listens_on().into_iter();
+        let faults = sockets.filter(|socket| self.held.get(socket).is_some_and(holds));
+        self.report.faults = faults
+            .map(|address| ListenerFault {
+                address,
+                reason: "address in use".to_owned(),
+            })
+            .collect();
     }
 
     fn probe(&self, id: &InstanceId) -> ProbeRecord {
@@ -205,6 +233,26 @@ impl World {
                     .environments
                     .insert(self.environment.id.clone(), generation);
             }
+            Action::Adopt(one) => {
+                self.deeds.push(format!("adopt {}", one.id.local()));
+                let Command::Exec(words) = &one.spec.command else {
+                    panic!("worlds exec")
+                };
+                self.versions.insert(one.id.clone(), words[0].clone());
+                let address = SocketAddr::from(([172, 18, 0, 2], 80));
+                let since = self.now;
+                let observed = ObservedInstance {
+                    id: one.id.clone(),
+                    workload: one.workload,
+                    state: InstanceState::Running { address, since },
+                };
+                self.running.insert(one.id, observed);
+            }
+            Action::LetGo(id) => {
+                self.deeds.push(format!("let go {}", id.local()));
+                self.running.remove(&id);
+            }
+            Action::Redirect(wanted) => self.redirects = wanted,
             Action::Start(start) => {
                 self.deeds.push(format!("start {}", start.id.local()));
                 let building = self.building.contains(&start.release);

@@ -17,6 +17,8 @@ test says when it is not up to date.
 | `up`, `deploy`, `rollback` | a line with a `Progress` for each change; with `--wait none` one `Requested` |
 | `abort`, `pause`, `resume` | a `Deployment` |
 | `plan` | a `Plan` |
+| `adopt` | an `AdoptionState` when it is done; with `--dry-run` an `AdoptionPlan` |
+| `adopt --undo` | `id` (which environment), `left` (true) |
 | `status` | an `Environment` |
 | `releases` | a list of `Release` |
 | `deployments` | a list of `Deployment` |

@@ -15,7 +15,7 @@ use towpath_model::environment::Environment;
 use towpath_model::observation::Observation;
 use towpath_model::step::Action;
 
-use super::invariant::Broken;
+use super::invariant::{Broken, Invariant};
 use super::store::Draft;
 use super::world::World;
 
@@ -70,6 +70,11 @@ pub(super) fn on_action(
             stopping::may_stop(world, environment, id)
         }
         Action::Remove(id) => data::is_ours(environment, id),
+        // Rule 12: what was not started here is stopped, removed and routed only where the record says
+        // that it was taken over, and in this world nothing ever is.
+        Action::Adopt(_) | Action::LetGo(_) | Action::Redirect(_) => {
+            Invariant::DataHarmed.broken("something is taken over that nobody asked for")
+        }
         Action::Prepare(_) | Action::Publish => Ok(()),
     }
 }

@@ -90,6 +90,7 @@ impl World {
             artifacts,
             probes: memory.prober.records(),
             router: memory.report.clone(),
+            redirects: None,
         };
         Turn::Observed {
             at: self.now + self.pause(),
@@ -266,6 +267,8 @@ impl World {
             Action::Remove(id) => {
                 self.engine.remove(id);
             }
+            // Nothing is taken over in this world: environments begin empty.
+            Action::Adopt(_) | Action::LetGo(_) | Action::Redirect(_) => {}
         }
         Ok(())
     }

@@ -121,7 +121,7 @@ async fn finish(
 pub(crate) struct Release {
     pub(crate) draft: Draft,
     tree: Option<SourceTree>,
-    commit: Option<String>,
+    pub(crate) commit: Option<String>,
 }
 
 impl Release {
@@ -151,13 +151,18 @@ impl Release {
         })
     }
 
-    async fn deploy(
-        self,
+    /// Returns the digest of the source tree, where the release needs one.
+    pub(crate) fn source(&self) -> Option<String> {
+        self.tree.as_ref().map(|tree| tree.digest.to_string())
+    }
+
+    /// Gives the control plane what the release needs there: values of secrets, the source tree.
+    pub(crate) async fn upload(
+        &self,
         client: &Client,
         app: &App,
-        rollout: &Rollout,
         settings: &Settings,
-    ) -> Result<Requested> {
+    ) -> Result<()> {
         set_missing_secrets(client, &app.id, &self.draft, settings).await?;
         if let Some(tree) = &self.tree
             && !client.has_source(&tree.digest).await?
@@ -165,6 +170,17 @@ impl Release {
             let archive = tokio::fs::File::from_std(tree.archive()?);
             client.put_source(&tree.digest, archive).await?;
         }
+        Ok(())
+    }
+
+    async fn deploy(
+        self,
+        client: &Client,
+        app: &App,
+        rollout: &Rollout,
+        settings: &Settings,
+    ) -> Result<Requested> {
+        self.upload(client, app, settings).await?;
         let request = DeployRequest {
             draft: self.draft,
             source: self.tree.map(|tree| tree.digest.to_string()),

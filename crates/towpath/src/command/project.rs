@@ -39,8 +39,19 @@ impl App {
         let directory = working_directory(files)?;
         let delivery = delivery(&directory)?;
         let name = choose(&delivery, environment)?;
+        Self::with(delivery, name, files, &directory, settings)
+    }
+
+    /// Makes the app of a directory with this delivery file, which need not be written yet.
+    pub(crate) fn with(
+        delivery: Delivery,
+        name: EnvironmentName,
+        files: &Files,
+        directory: &Path,
+        settings: &Settings,
+    ) -> Result<Self> {
         let asked = LoadOptions {
-            working_directory: directory,
+            working_directory: directory.to_owned(),
             ..options(files, settings)?
         };
         let loaded = render::load(&delivery, &name, asked, &RealFiles)?;
@@ -163,7 +174,7 @@ fn choose(delivery: &Delivery, wanted: Option<&str>) -> Result<EnvironmentName> 
 }
 
 /// Makes an app's name of a project's name, which may have underscores.
-fn app_name(project: &str) -> String {
+pub(crate) fn app_name(project: &str) -> String {
     project.replace('_', "-").trim_matches('-').to_owned()
 }
 

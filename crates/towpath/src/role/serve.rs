@@ -15,6 +15,7 @@ use towpath_engine::docker::{DockerConfig, DockerEngine};
 use towpath_engine::host::HostEngine;
 use towpath_engine::probe::{HttpProber, RunInInstance};
 use towpath_engine::process::{ProcessConfig, ProcessEngine};
+use towpath_engine::redirect::PacketFilter;
 use towpath_model::port::{Clock, DataDirectory};
 use towpath_server::{Context as ServerContext, Listeners};
 use towpath_store::{MasterKey, Store};
@@ -53,6 +54,7 @@ pub(crate) async fn run(
         engine,
         prober,
         router: router_port,
+        redirects: Arc::new(PacketFilter::new(&directory)),
         clock,
         is_free,
     };
