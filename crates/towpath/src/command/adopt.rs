@@ -39,7 +39,7 @@ const USUAL: [&str; 4] = [
 /// Takes a project over, or lets it go.
 pub(crate) async fn run(adopt: &Adopt, settings: &Settings) -> Result<ExitCode> {
     let client = connect::client_or_start(settings).await?;
-    let found = choose(adopt, client.compose_projects().await?)?;
+    let found = choose(adopt, &client.compose_projects().await?)?;
     let files = files_of(&found, &adopt.files);
     let directory = directory_of(&found, &files)?;
     if adopt.undo {
@@ -95,19 +95,17 @@ pub(crate) async fn run(adopt: &Adopt, settings: &Settings) -> Result<ExitCode> 
 }
 
 /// Chooses the project: the one that is named, that of the working directory, or the only one.
-fn choose(adopt: &Adopt, projects: Vec<ComposeProject>) -> Result<ComposeProject> {
+fn choose(adopt: &Adopt, projects: &[ComposeProject]) -> Result<ComposeProject> {
     let here = std::env::current_dir().context("cannot find the working directory")?;
     let is_here = |one: &&ComposeProject| {
         let directory = one.working_directory.as_deref().map(Path::new);
         directory == Some(here.as_path())
     };
-    let meant = match &adopt.project {
-        Some(name) => projects.iter().find(|one| one.name == *name),
-        None => {
-            let only = (projects.len() == 1).then(|| projects.first()).flatten();
-            projects.iter().find(is_here).or(only)
-        }
-    };
+    let only = projects.first().filter(|_| projects.len() == 1);
+    let meant = adopt.project.as_ref().map_or_else(
+        || projects.iter().find(is_here).or(only),
+        |name| projects.iter().find(|one| one.name == *name),
+    );
     if let Some(meant) = meant {
         return Ok(meant.clone());
     }
