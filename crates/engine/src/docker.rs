@@ -5,6 +5,7 @@
 //! keep is in files under the data directory ([`state`]). So another control plane can take over
 //! after any crash. Docker is connected to when it is first needed, and may go away at any time.
 
+mod adopt;
 mod body;
 mod build;
 mod client;
@@ -39,6 +40,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
+use towpath_model::adoption::AdoptedContainer;
+use towpath_model::adoption::found::FoundProject;
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
 use towpath_model::observation::ArtifactState;
 use towpath_model::port::{
@@ -280,6 +283,21 @@ impl Engine for DockerEngine {
         removal::give_up(&self.shared, environment, |_| true).await;
         self.look(environment).await?;
         removal::environment(&self.shared, environment, volumes).await
+    }
+
+    async fn compose_projects(&self) -> Result<Vec<FoundProject>, PortError> {
+        let found = adopt::projects(&self.shared).await;
+        found.map_err(|trouble| trouble.failed("look for Docker Compose projects"))
+    }
+
+    async fn adopt(&self, container: &AdoptedContainer) -> Result<(), PortError> {
+        adopt::adopt(&self.shared, container).await?;
+        self.listen();
+        Ok(())
+    }
+
+    async fn let_go(&self, id: &InstanceId) -> Result<(), PortError> {
+        adopt::let_go(&self.shared, id)
     }
 
     async fn logs(

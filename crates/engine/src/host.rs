@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use towpath_model::adoption::AdoptedContainer;
+use towpath_model::adoption::found::FoundProject;
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
 use towpath_model::observation::{ArtifactState, InstanceState};
 use towpath_model::port::{
@@ -126,6 +128,18 @@ impl Engine for HostEngine {
             self.docker.destroy(environment, volumes).await?;
         }
         self.process.destroy(environment, volumes).await
+    }
+
+    async fn compose_projects(&self) -> Result<Vec<FoundProject>, PortError> {
+        self.docker.compose_projects().await
+    }
+
+    async fn adopt(&self, container: &AdoptedContainer) -> Result<(), PortError> {
+        self.docker.adopt(container).await
+    }
+
+    async fn let_go(&self, id: &InstanceId) -> Result<(), PortError> {
+        self.of(id).let_go(id).await
     }
 
     async fn logs(

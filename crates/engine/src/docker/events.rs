@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt as _;
 
-use super::client::{Trouble, label_filter};
+use super::client::Trouble;
 use super::names;
 use super::shared::Shared;
 
@@ -39,9 +39,8 @@ pub(super) async fn listen(shared: Arc<Shared>) {
 /// Listens until Docker goes away.
 async fn hear(shared: &Shared) -> Result<(), Trouble> {
     let docker = shared.client.get().await?;
-    let mut filter: HashMap<String, Vec<String>> =
-        label_filter(&[format!("{}={}", names::DATA, shared.data_id)]);
-    filter.insert("type".to_owned(), vec!["container".to_owned()]);
+    // Those that were taken over carry no label of ours.
+    let filter = HashMap::from([("type".to_owned(), vec!["container".to_owned()])]);
     let options = EventsOptionsBuilder::default().filters(&filter).build();
     let mut events = docker.events(Some(options));
     // What happened before it was listened to is seen now.
@@ -52,8 +51,12 @@ async fn hear(shared: &Shared) -> Result<(), Trouble> {
         if NOISE.iter().any(|noise| action.starts_with(noise)) {
             continue;
         }
-        let attributes = event.actor.and_then(|actor| actor.attributes);
-        let environment = attributes.as_ref().and_then(names::environment_of);
+        let actor = event.actor.unwrap_or_default();
+        let ours = actor.attributes.as_ref().filter(|labels| {
+            labels.get(names::DATA).map(String::as_str) == Some(shared.data_id.as_str())
+        });
+        let labelled = ours.and_then(names::environment_of);
+        let environment = labelled.or_else(|| shared.adopter_of(actor.id.as_deref()?));
         if let Some(environment) = environment {
             shared.forget_seen(&environment);
             shared.tell(&environment);

@@ -13,7 +13,6 @@ use towpath_model::container::Hook;
 use towpath_model::id::InstanceId;
 use towpath_model::workload::Command;
 
-use super::names;
 use super::shared::Shared;
 use super::stop::words;
 use crate::procfs::Identity;
@@ -33,7 +32,7 @@ pub(super) async fn check(
         cmd: Some(words(&command)),
         ..ExecConfig::default()
     };
-    let container = names::container(&id);
+    let container = shared.container_of(&id);
     let made = match shared.client.get().await {
         Ok(docker) => make(&shared, &docker, &container, config)
             .await

@@ -126,7 +126,7 @@ async fn prepare(
     shared.tell(&id);
 }
 
-fn write(shared: &Shared, file: &ReleaseFile) -> std::io::Result<()> {
+pub(super) fn write(shared: &Shared, file: &ReleaseFile) -> std::io::Result<()> {
     let Artifacts {
         environment,
         release,

@@ -18,7 +18,6 @@ use towpath_model::id::{EnvironmentId, InstanceId};
 use towpath_model::port::{LogLine, LogLines, LogQuery, PortError};
 
 use super::client::Trouble;
-use super::names;
 use super::shared::Shared;
 use super::state::Stage;
 use crate::log::{format_line, parse_line};
@@ -120,7 +119,7 @@ impl Merged {
         }
         for id in wanted.news() {
             let options = options(tail, false, None);
-            rests.push(read(&docker, &id, options));
+            rests.push(read(&docker, &wanted.shared, &id, options));
         }
         let mut merged = Self {
             wanted,
@@ -225,7 +224,8 @@ impl Merged {
     fn follow(&mut self, id: &InstanceId, after: Option<Timestamp>) {
         let tail = after.is_none().then_some(()).and(self.wanted.query.tail);
         let options = options(tail, true, after);
-        self.followed.push(read(&self.docker, id, options));
+        let shared = &self.wanted.shared;
+        self.followed.push(read(&self.docker, shared, id, options));
     }
 }
 
@@ -253,8 +253,8 @@ fn options(tail: Option<usize>, follow: bool, after: Option<Timestamp>) -> LogsO
 }
 
 /// Reads the log of an instance line by line.
-fn read(docker: &Docker, id: &InstanceId, options: LogsOptions) -> Lines {
-    let pieces = docker.logs(&names::container(id), Some(options));
+fn read(docker: &Docker, shared: &Shared, id: &InstanceId, options: LogsOptions) -> Lines {
+    let pieces = docker.logs(&shared.container_of(id), Some(options));
     let id = id.clone();
     let mut partial = Partial::default();
     let lines = pieces.filter_map(move |piece| {
@@ -344,7 +344,7 @@ async fn last_lines(docker: &Docker, container: &str, count: usize) -> Result<La
 
 /// Keeps the end of the log of an instance that is about to be removed.
 pub(super) async fn keep(shared: &Shared, docker: &Docker, id: &InstanceId) {
-    let Ok(lines) = last_lines(docker, &names::container(id), KEPT_LINES).await else {
+    let Ok(lines) = last_lines(docker, &shared.container_of(id), KEPT_LINES).await else {
         return;
     };
     let text: String = lines

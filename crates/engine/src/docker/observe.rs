@@ -48,12 +48,13 @@ pub(super) async fn look(
             .map(|containers| (docker, containers)),
         Err(trouble) => Err(trouble),
     };
-    let (docker, containers) = match listed {
+    let (docker, mut containers) = match listed {
         Ok(listed) => listed,
         // Nothing is known to run: that its images cannot be made has to be seen all the same.
         Err(Trouble::Away(_)) if known.is_empty() => return Ok(Look::default()),
         Err(trouble) => return Err(failed(trouble)),
     };
+    containers.extend(adopted(shared, &docker, &known).await.map_err(failed)?);
     if !swept {
         adopt(shared, environment, &containers, &mut known);
     }
@@ -92,11 +93,47 @@ async fn containers(
     environment: &EnvironmentId,
 ) -> Result<HashMap<InstanceId, (Labelled, ContainerSummary)>, Trouble> {
     let filter = label_filter(&names::filter(&shared.data_id, environment));
+    let listed = list(shared, docker, &filter).await?;
+    let labelled = listed.into_iter().filter_map(|container| {
+        let labelled = Labelled::read(container.labels.as_ref()?)?;
+        Some((labelled.id.clone(), (labelled, container)))
+    });
+    Ok(labelled.collect())
+}
+
+/// Lists the containers that were taken over: they carry no labels of ours.
+async fn adopted(
+    shared: &Shared,
+    docker: &Docker,
+    known: &BTreeMap<InstanceId, Instance>,
+) -> Result<HashMap<InstanceId, (Labelled, ContainerSummary)>, Trouble> {
+    let records = known.values().map(|instance| &instance.record);
+    let by_container: HashMap<&String, &Record> = records
+        .filter(|record| !matches!(record.stage, Stage::Ended(_)))
+        .filter_map(|record| Some((record.container.as_ref()?, record)))
+        .collect();
+    if by_container.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids = by_container.keys().map(|id| (*id).clone()).collect();
+    let listed = list(shared, docker, &HashMap::from([("id".to_owned(), ids)])).await?;
+    let labelled = listed.into_iter().filter_map(|container| {
+        let labelled = &by_container.get(container.id.as_ref()?)?.labelled;
+        Some((labelled.id.clone(), (labelled.clone(), container)))
+    });
+    Ok(labelled.collect())
+}
+
+async fn list(
+    shared: &Shared,
+    docker: &Docker,
+    filter: &HashMap<String, Vec<String>>,
+) -> Result<Vec<ContainerSummary>, Trouble> {
     let options = ListContainersOptionsBuilder::default()
         .all(true)
-        .filters(&filter)
+        .filters(filter)
         .build();
-    let listed = tokio::time::timeout(PATIENCE, docker.list_containers(Some(options)))
+    tokio::time::timeout(PATIENCE, docker.list_containers(Some(options)))
         .await
         .map_err(|_| {
             Trouble::Away(format!(
@@ -104,12 +141,7 @@ async fn containers(
                 shared.client.host()
             ))
         })?
-        .map_err(|error| shared.client.trouble(&error))?;
-    let labelled = listed.into_iter().filter_map(|container| {
-        let labelled = Labelled::read(container.labels.as_ref()?)?;
-        Some((labelled.id.clone(), (labelled, container)))
-    });
-    Ok(labelled.collect())
+        .map_err(|error| shared.client.trouble(&error))
 }
 
 /// Writes down what runs though nobody wrote it down: the data directory lost it.
@@ -126,6 +158,7 @@ fn adopt(
         tracing::warn!(instance = %id, "a container that was not written down is adopted");
         let record = Record {
             labelled: labelled.clone(),
+            container: None,
             stage: Stage::Begun,
             stop: None,
             check: None,

@@ -50,7 +50,12 @@ async fn remove_container(
     };
     logs::keep(shared, docker, id).await;
     // By force: somebody may have started it again by hand.
-    let options = RemoveContainerOptionsBuilder::default().force(true).v(true);
+    // Volumes without a name go with it, but not those of one that was taken over: they were made
+    // by somebody else.
+    let adopted = shared.instance(id).and_then(|known| known.record.container);
+    let options = RemoveContainerOptionsBuilder::default()
+        .force(true)
+        .v(adopted.is_none());
     let removed = docker
         .remove_container(&container, Some(options.build()))
         .await;

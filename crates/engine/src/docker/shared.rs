@@ -15,6 +15,7 @@ use towpath_model::port::{Clock, PortError};
 
 use super::client::Client;
 use super::config::DockerConfig;
+use super::names;
 use super::state::{INSTANCE, Layout, Record, ReleaseFile, Stage};
 use crate::secret_place;
 use crate::shim::files;
@@ -112,6 +113,21 @@ impl Shared {
     pub(super) fn instance(&self, id: &InstanceId) -> Option<Instance> {
         let known = self.lock();
         known.get(&id.environment)?.instances.get(id).cloned()
+    }
+
+    /// Returns the environment that took a container over.
+    pub(super) fn adopter_of(&self, container: &str) -> Option<EnvironmentId> {
+        let known = self.lock();
+        let has = |instance: &Instance| instance.record.container.as_deref() == Some(container);
+        let mut all = known.iter();
+        let (id, _) = all.find(|(_, known)| known.instances.values().any(has))?;
+        Some(id.clone())
+    }
+
+    /// Returns what Docker knows an instance's container by.
+    pub(super) fn container_of(&self, id: &InstanceId) -> String {
+        let known = self.instance(id);
+        known.map_or_else(|| names::container(id), |known| known.record.container())
     }
 
     /// Notes what a task does about an instance.

@@ -46,6 +46,7 @@ pub(super) fn record(start: &InstanceStart, image: Option<&PinnedImage>) -> Reco
                 NetworkMode::Host | NetworkMode::None => None,
             },
         },
+        container: None,
         stage: Stage::Asked,
         stop: None,
         check: image
@@ -147,7 +148,8 @@ pub(super) async fn find(
     docker: &Docker,
     id: &InstanceId,
 ) -> Result<Option<Found>, Trouble> {
-    let name = names::container(id);
+    let adopted = shared.instance(id).and_then(|known| known.record.container);
+    let name = shared.container_of(id);
     let found = docker.inspect_container(&name, None).await;
     let found = match found.map_err(|error| shared.client.trouble(&error)) {
         Ok(found) => found,
@@ -158,8 +160,10 @@ pub(super) async fn find(
         .config
         .and_then(|config| config.labels)
         .unwrap_or_default();
-    let is_ours = labels.get(names::DATA) == Some(&shared.data_id)
-        && labels.get(names::INSTANCE) == Some(&id.to_string());
+    // One that was taken over is ours by its record.
+    let is_ours = adopted.is_some()
+        || (labels.get(names::DATA) == Some(&shared.data_id)
+            && labels.get(names::INSTANCE) == Some(&id.to_string()));
     if is_ours {
         let status = found.state.and_then(|state| state.status);
         return Ok(Some(Found {

@@ -20,7 +20,7 @@ use towpath_model::observation::{ArtifactState, Exit};
 use towpath_model::port::{Artifacts, DataDirectory, Stop};
 use towpath_model::workload::Command;
 
-use super::names::Labelled;
+use super::names::{self, Labelled};
 
 /// What is written down of an instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub(super) struct Record {
     /// What its labels say.
     #[serde(flatten)]
     pub(super) labelled: Labelled,
+    /// The container, where it was taken over: one that was made here is found by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) container: Option<String>,
     /// How far it is.
     pub(super) stage: Stage,
     /// The request to stop.
@@ -39,6 +42,14 @@ pub(super) struct Record {
     pub(super) post_start: Vec<Hook>,
     /// Commands to run before its stop.
     pub(super) pre_stop: Vec<Hook>,
+}
+
+impl Record {
+    /// Returns what Docker knows the instance's container by.
+    pub(super) fn container(&self) -> String {
+        let adopted = self.container.clone();
+        adopted.unwrap_or_else(|| names::container(&self.labelled.id))
+    }
 }
 
 /// How far an instance is.

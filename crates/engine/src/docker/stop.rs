@@ -10,9 +10,9 @@ use towpath_model::id::InstanceId;
 use towpath_model::workload::Command;
 
 use super::client::Trouble;
+use super::exec;
 use super::shared::{Shared, Work};
 use super::state::{Stage, StopOrder};
-use super::{exec, names};
 
 /// How long a killed container may take to be gone before it is killed again.
 const KILLED: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ async fn end(shared: &Shared, id: &InstanceId) -> Result<(), Trouble> {
         return Ok(());
     };
     let docker = shared.client.get().await?;
-    let name = names::container(id);
+    let name = instance.record.container();
     for hook in &instance.record.pre_stop {
         let left = order.left(shared.clock.now());
         let done = tokio::time::timeout(left, exec::hook(shared, &docker, &name, hook)).await;
