@@ -21,8 +21,7 @@ use towpath_model::observation::{
 };
 use towpath_model::port::{
     Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, InstanceStart,
-    LogLines, LogQuery, PortError, ProbeTarget, Prober, Redirects, Router, Stop,
-    Volumes,
+    LogLines, LogQuery, PortError, ProbeTarget, Prober, Redirects, Router, Stop, Volumes,
 };
 use towpath_model::routing::{RouteTable, RouterReport};
 use towpath_model::workload::{Command, SecretValue};

@@ -5,12 +5,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use towpath_api::{AdoptRequest, Adopted, AdoptionPlan, AdoptionState, ComposeProject, Problem};
 use towpath_control::{Adopt, AdoptedPorts};
-use towpath_model::id::{Digest, EnvironmentId};
+use towpath_model::id::Digest;
 
-use super::environment::Of;
 use crate::actor::Actor;
 use crate::app::Context;
-use crate::extract::{Body, Params};
+use crate::extract::{Body, Of};
 use crate::map::adoption as map;
 use crate::problem::Error;
 
@@ -44,10 +43,9 @@ responses(
 ))]
 pub(crate) async fn plan(
     State(context): State<Context>,
-    Params((app, name)): Of,
+    Of(id): Of,
     Body(request): Body<AdoptRequest>,
 ) -> Result<Json<AdoptionPlan>, Error> {
-    let id = EnvironmentId::new(app, name);
     let ports = ports(&request);
     let plan = context
         .platform
@@ -67,10 +65,9 @@ responses(
 pub(crate) async fn adopt(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
     Body(request): Body<AdoptRequest>,
 ) -> Result<(StatusCode, Json<Adopted>), Error> {
-    let id = EnvironmentId::new(app, name);
     let ports = ports(&request);
     let source = request.source.map(|digest| digest.parse::<Digest>());
     let source = source
@@ -101,9 +98,9 @@ responses(
 ))]
 pub(crate) async fn show(
     State(context): State<Context>,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<Json<AdoptionState>, Error> {
-    let snapshot = context.platform.snapshot(&EnvironmentId::new(app, name))?;
+    let snapshot = context.platform.snapshot(&id)?;
     Ok(Json(map::state(&snapshot.environment)))
 }
 
@@ -118,9 +115,8 @@ responses(
 pub(crate) async fn undo(
     State(context): State<Context>,
     Actor(actor): Actor,
-    Params((app, name)): Of,
+    Of(id): Of,
 ) -> Result<StatusCode, Error> {
-    let id = EnvironmentId::new(app, name);
     context.platform.let_go(&id, &actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }

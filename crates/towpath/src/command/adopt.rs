@@ -54,15 +54,15 @@ pub(crate) async fn run(adopt: &Adopt, settings: &Settings) -> Result<ExitCode> 
         .map_err(|error| Failed::new(Failure::Input, error.to_string()))?;
     check_engine(&delivery, &environment)?;
     let app = App::with(delivery, environment, &files, &directory, settings)?;
-    let release = Release::of_directory(&app)?;
-    let request = AdoptRequest {
+    let request = |release: &Release| AdoptRequest {
         project: found.name.clone(),
         draft: release.draft.clone(),
         source: release.source(),
         commit: release.commit.clone(),
         keep_ports: adopt.keep_ports,
     };
-    let plan = client.plan_adoption(&app.id, &request).await?;
+    let mut release = Release::of_directory(&app)?;
+    let plan = client.plan_adoption(&app.id, &request(&release)).await?;
     if adopt.dry_run && adopt.json {
         return print(&format!("{}\n", serde_json::to_string(&plan)?));
     }
@@ -83,10 +83,12 @@ pub(crate) async fn run(adopt: &Adopt, settings: &Settings) -> Result<ExitCode> 
     }
     if let Some(text) = &first {
         write_new(&directory.join(FILE_NAME), text)?;
+        // It is part of the tree from now on: a release after this one is compared with it.
+        release = Release::of_directory(&app)?;
     }
     client.create_environment(&app.id).await?;
     release.upload(&client, &app, settings).await?;
-    client.adopt(&app.id, &request).await?;
+    client.adopt(&app.id, &request(&release)).await?;
     let state = watch(&client, &app.id, adopt.keep_ports).await?;
     if adopt.json {
         return print(&format!("{}\n", serde_json::to_string(&state)?));

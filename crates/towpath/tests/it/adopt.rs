@@ -54,7 +54,11 @@ async fn taken_over(project: Project) {
 
     site.run(&["adopt", project.name, "--yes"]).await.exited(0);
     a_while().await;
-    assert_eq!(project.containers().await, containers, "nothing was stopped");
+    assert_eq!(
+        project.containers().await,
+        containers,
+        "nothing was stopped"
+    );
     assert!(project.rules().await > 0, "the traffic moved");
     let routed = project.ask().await;
     assert_eq!(routed.marker, before.marker);

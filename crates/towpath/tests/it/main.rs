@@ -10,6 +10,7 @@ mod machine;
 mod site;
 
 mod commits;
+mod adopt;
 mod demo;
 mod exits;
 mod full;

@@ -122,10 +122,7 @@ pub(crate) fn nextcloud(name: &'static str) -> Project {
         ports: [80, 80],
         delivery: "volumes: { nc_data: { shared: true } }\n",
         files: Vec::new(),
-        images: vec![
-            standin("nextcloud:apache", 80, "/var/www/html"),
-            postgres(),
-        ],
+        images: vec![standin("nextcloud:apache", 80, "/var/www/html"), postgres()],
         change: [
             "      - POSTGRES_HOST=db\n",
             "      - POSTGRES_HOST=db\n      - RELEASE=2\n",
@@ -200,7 +197,10 @@ impl Project {
                 "ulimit -v 4000000; exec timeout 60 docker-compose -p {} up -d --no-build",
                 self.name
             );
-            run(Command::new("sh").args(["-c", &line]).current_dir(directory)).await;
+            run(Command::new("sh")
+                .args(["-c", &line])
+                .current_dir(directory))
+            .await;
             say("started by the real docker-compose");
         } else {
             self.start_by_hand(site, &directory).await;
@@ -222,10 +222,24 @@ impl Project {
         let label = |name: &str, value: &str| format!("--label=com.docker.compose.{name}={value}");
         let project = label("project", self.name);
         let network = format!("{}_default", self.name);
-        run(&mut docker(&["network", "create", &project, &label("network", "default"), &network])).await;
+        run(&mut docker(&[
+            "network",
+            "create",
+            &project,
+            &label("network", "default"),
+            &network,
+        ]))
+        .await;
         for name in keys(&config["volumes"]) {
             let volume = format!("{}_{name}", self.name);
-            run(&mut docker(&["volume", "create", &project, &label("volume", &name), &volume])).await;
+            run(&mut docker(&[
+                "volume",
+                "create",
+                &project,
+                &label("volume", &name),
+                &volume,
+            ]))
+            .await;
         }
         // What others depend on comes first.
         let mut services = keys(&config["services"]);
@@ -258,7 +272,10 @@ impl Project {
                 } else {
                     source.to_owned()
                 };
-                command.args(["-v", &format!("{source}:{}", mount["target"].as_str().unwrap())]);
+                command.args([
+                    "-v",
+                    &format!("{source}:{}", mount["target"].as_str().unwrap()),
+                ]);
             }
             run(command.arg(image)).await;
         }
@@ -293,7 +310,14 @@ impl Project {
         let mut found = BTreeSet::new();
         for label in ["com.docker.compose.project", "towpath.app"] {
             let filter = format!("label={label}={}", self.name);
-            let listed = run(&mut docker(&["ps", "-q", "--no-trunc", "--filter", &filter])).await;
+            let listed = run(&mut docker(&[
+                "ps",
+                "-q",
+                "--no-trunc",
+                "--filter",
+                &filter,
+            ]))
+            .await;
             found.extend(listed.lines().map(str::to_owned));
         }
         found
