@@ -110,6 +110,13 @@ impl Adopted {
         adopt_names(rendering, &self.volumes, &self.networks);
     }
 
+    /// Returns the published socket whose connections come in at `socket`.
+    pub fn published(&self, socket: SocketAddr) -> SocketAddr {
+        let mut takeovers = self.takeovers.iter();
+        let found = takeovers.find(|one| one.sockets().any(|at| at == socket));
+        found.map_or(socket, |one| one.listen)
+    }
+
     /// Returns the way of a socket to the router, while it is under way.
     pub fn takeover(&self, listen: SocketAddr) -> Option<&Takeover> {
         self.takeovers.iter().find(|one| one.listen == listen)

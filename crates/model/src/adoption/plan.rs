@@ -146,6 +146,11 @@ impl Plan {
         let Some(differs) = self.compare(name, &service, &running) else {
             return;
         };
+        if let Some(reason) = service.spec.exclusive().filter(|_| !running.is_empty()) {
+            self.notes.push(format!(
+                "`{name}` {reason}: a release that changes it stops it before the new one starts"
+            ));
+        }
         for one in &running {
             self.containers.push(PlannedContainer {
                 service: name.clone(),
@@ -231,13 +236,6 @@ impl Plan {
                     container: one.id.clone(),
                 });
             }
-        }
-        let container = service.spec.container.as_deref();
-        for port in container.map_or(&[][..], |container| &container.published) {
-            let number = port.port.unwrap_or_default();
-            self.notes.push(format!(
-                "port {number} of `{name}` stays with Docker: a release that changes `{name}` stops it first"
-            ));
         }
     }
 

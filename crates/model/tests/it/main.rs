@@ -9,6 +9,7 @@
 
 mod adoption;
 mod capacity;
+mod adoption_plan;
 mod delivery;
 mod delivery_schema;
 mod fixture;

@@ -197,9 +197,15 @@ fn route(
 ) -> api::Route {
     let faults = observation.router.iter().flat_map(|report| &report.faults);
     let name = &published.route.name;
+    let adopted = environment.adopted.as_ref();
+    // People go to the port that is published, whatever the router listens on meanwhile.
+    let shown = PublishedRoute {
+        listen: adopted.map_or(published.listen, |one| one.published(published.listen)),
+        ..published.clone()
+    };
     api::Route {
         service: name.split(':').next().unwrap_or(name).to_owned(),
-        url: url(published),
+        url: url(&shown),
         listen: published.listen.to_string(),
         protocol: match published.protocol {
             Protocol::Http => api::RouteProtocol::Http,

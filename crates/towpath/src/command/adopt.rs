@@ -255,7 +255,7 @@ async fn watch(client: &Client, id: &EnvironmentId, keep_ports: bool) -> Result<
         let state = client.adoption(id).await?;
         let mut ports = state.ports.iter().filter(|port| port.via.is_some());
         let waits = ports.any(|port| port.stage == PortStage::Container);
-        if keep_ports || !waits {
+        if state.project.is_some() && (keep_ports || !waits) {
             return Ok(state);
         }
         if Instant::now() >= deadline {

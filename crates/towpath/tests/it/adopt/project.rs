@@ -82,7 +82,7 @@ pub(crate) fn flask_redis(name: &'static str) -> Project {
         name,
         case: "awesome-compose__flask-redis__compose.yaml",
         ports: [8000, 8000],
-        delivery: "",
+        delivery: "volumes: { \".\": { shared: true } }\n",
         files: vec![
             ("Dockerfile", dockerfile.clone()),
             ("app.py", app.to_owned()),
