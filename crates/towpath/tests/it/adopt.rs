@@ -83,9 +83,9 @@ async fn taken_over(project: Project) {
         "the data went on: {before:?} {after:?} {counts:?}"
     );
     let left = project.containers().await;
-    let kept: Vec<_> = left.iter().filter(|one| containers.contains(one)).collect();
+    let kept = left.intersection(&containers).count();
     assert_eq!(
-        kept.len(),
+        kept,
         containers.len() - 1,
         "only the changed service was replaced: {containers:?} {left:?}"
     );
