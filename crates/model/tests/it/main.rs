@@ -8,8 +8,8 @@
 )]
 
 mod adoption;
-mod capacity;
 mod adoption_plan;
+mod capacity;
 mod delivery;
 mod delivery_schema;
 mod fixture;

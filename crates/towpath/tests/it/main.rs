@@ -9,8 +9,8 @@
 mod machine;
 mod site;
 
-mod commits;
 mod adopt;
+mod commits;
 mod demo;
 mod exits;
 mod full;

@@ -25,4 +25,4 @@ if not os.path.exists(data + "/PG_VERSION"):
         input=f'CREATE DATABASE "{os.environ["POSTGRES_DB"]}"\n'.encode(),
         check=True,
     )
-os.execv(programs + "postgres", ["postgres", "-D", data, "-c", "listen_addresses=*"])
+os.execv(programs + "postgres", [programs + "postgres", "-D", data, "-c", "listen_addresses=*"])
