@@ -20,8 +20,7 @@ use towpath_model::observation::{
 };
 use towpath_model::release::{RenderedService, Rendering};
 use towpath_model::rollout::{Settings, Strategy};
-use towpath_model::routing::{BackendLoad, RouterReport};
-use towpath_model::routing::{BackendLoad, ListenerFault, Protocol, RoutePolicy, RouterReport};
+use towpath_model::routing::{BackendLoad, ListenerFault, RouterReport};
 use towpath_model::step::{Action, step};
 use towpath_model::traffic::{RouteTraffic, TrafficCounters};
 use towpath_model::workload::Command;
