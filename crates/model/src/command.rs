@@ -129,6 +129,40 @@ impl Change {
 }
 
 impl Deployment {
+    /// Makes one that was asked for and has not begun.
+    fn queued(
+        number: DeploymentNumber,
+        kind: Kind,
+        release: ReleaseNumber,
+        actor: String,
+        settings: Settings,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            number,
+            kind,
+            release,
+            from: None,
+            actor,
+            automatic: false,
+            settings,
+            requested_at: at,
+            started_at: None,
+            shifted_at: None,
+            finished_at: None,
+            phase: Phase::Queued,
+            progress_at: at,
+            reached: BTreeMap::new(),
+            paused: None,
+            failure: None,
+            jobs: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            last_failure: None,
+            never_well: None,
+            baseline: None,
+        }
+    }
+
     /// Starts the way back because a person wishes so.
     fn turn_back(&mut self, reason: String, at: Timestamp) {
         self.failure = Some(Failure {
@@ -150,13 +184,8 @@ impl Environment {
         format!("{}/{number}", self.id)
     }
 
-    /// Asks for a deployment. It waits while another is active; one that waited already is
-    /// superseded. A rollback takes the place of an active deployment at once.
-    pub fn request(
-        &mut self,
-        request: Request,
-        at: Timestamp,
-    ) -> Result<(DeploymentNumber, Change), Refusal> {
+    /// Refuses what cannot be brought out here now.
+    fn accepts(&self, request: &Request) -> Result<(), Refusal> {
         if let Some(hold) = self.hold.as_ref().filter(|_| request.automatic) {
             return Err(Refusal::OnHold(hold.reason.clone()));
         }
@@ -166,6 +195,17 @@ impl Environment {
         if self.is_leaving() {
             return Err(Refusal::Leaving);
         }
+        Ok(())
+    }
+
+    /// Asks for a deployment. It waits while another is active; one that waited already is
+    /// superseded. A rollback takes the place of an active deployment at once.
+    pub fn request(
+        &mut self,
+        request: Request,
+        at: Timestamp,
+    ) -> Result<(DeploymentNumber, Change), Refusal> {
+        self.accepts(&request)?;
         let mut change = Change::default();
         self.supersede_waiting(&mut change, &request.actor, at);
         if request.kind == Kind::Rollback {
@@ -193,32 +233,14 @@ impl Environment {
             Some(format!("release {release}")),
         );
         let settings = settings.unwrap_or_else(|| rendering.settings.clone());
+        let settings = match kind {
+            Kind::Rollback => all_at_once(settings),
+            Kind::Release => settings,
+        };
         self.waiting = Some(Deployment {
-            number,
-            kind,
-            release,
-            from: self.stable,
-            actor: actor.clone(),
             automatic,
-            settings: if kind == Kind::Rollback {
-                all_at_once(settings)
-            } else {
-                settings
-            },
-            requested_at: at,
-            started_at: None,
-            shifted_at: None,
-            finished_at: None,
-            phase: Phase::Queued,
-            progress_at: at,
-            reached: BTreeMap::new(),
-            paused: None,
-            failure: None,
-            jobs: BTreeMap::new(),
-            failures: BTreeMap::new(),
-            last_failure: None,
-            never_well: None,
-            baseline: None,
+            from: self.stable,
+            ..Deployment::queued(number, kind, release, actor.clone(), settings, at)
         });
         self.renderings.insert(release, rendering);
         for (service, address) in peers {

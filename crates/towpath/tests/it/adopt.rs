@@ -2,7 +2,7 @@
 //! containers, the data and every request before, meanwhile and after the next release.
 //!
 //! The Compose files are those of docker/awesome-compose, read as they are from the cases beside the
-//! project. Redis, PostgreSQL and Flask are Debian's; Gitea and Nextcloud, which Debian does not have,
+//! project. Redis, `PostgreSQL` and Flask are Debian's; Gitea and Nextcloud, which Debian does not have,
 //! are stood in for by a program that uses their database and their volume.
 
 mod project;

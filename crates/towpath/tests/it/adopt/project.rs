@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -24,6 +24,9 @@ const PACKAGES: [&str; 6] = [
     "tzdata",
 ];
 
+/// An image: its reference, its Dockerfile, and the files that it copies, by name.
+type ImageRecipe = (String, String, Vec<(&'static str, &'static str)>);
+
 /// A Compose project, and how it is asked.
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -35,8 +38,8 @@ pub(crate) struct Project {
     ports: [u16; 2],
     delivery: &'static str,
     files: Vec<(&'static str, String)>,
-    /// Images by their references: the Dockerfile, and what it copies.
-    images: Vec<(String, String, Vec<(&'static str, &'static str)>)>,
+    /// Its images.
+    images: Vec<ImageRecipe>,
     /// What is changed in the Compose file for the second release.
     change: [&'static str; 2],
 }
@@ -105,18 +108,14 @@ services:
 volumes: { db_data: {}, nc_data: {} }
 "#;
 
-fn postgres() -> (String, String, Vec<(&'static str, &'static str)>) {
+fn postgres() -> ImageRecipe {
     let dockerfile = format!(
         "FROM {DEBIAN}\nCOPY postgres.py /\nEXPOSE 5432\nSTOPSIGNAL SIGINT\nENTRYPOINT [\"python3\", \"/postgres.py\"]\n"
     );
     ("postgres:alpine".to_owned(), dockerfile, vec![POSTGRES])
 }
 
-fn standin(
-    reference: &str,
-    port: u16,
-    volume: &str,
-) -> (String, String, Vec<(&'static str, &'static str)>) {
+fn standin(reference: &str, port: u16, volume: &str) -> ImageRecipe {
     let dockerfile = format!(
         "FROM {DEBIAN}\nCOPY standin.py /\nEXPOSE {port}\nCMD [\"python3\", \"-u\", \"/standin.py\", \"{port}\", \"{volume}\"]\n"
     );
@@ -152,7 +151,7 @@ pub(crate) fn flask_redis(name: &'static str) -> Project {
     }
 }
 
-/// Gitea with PostgreSQL, each with a volume.
+/// Gitea with `PostgreSQL`, each with a volume.
 pub(crate) fn gitea(name: &'static str) -> Project {
     Project {
         name,
@@ -168,7 +167,7 @@ pub(crate) fn gitea(name: &'static str) -> Project {
     }
 }
 
-/// Nextcloud with PostgreSQL, each with a volume.
+/// Nextcloud with `PostgreSQL`, each with a volume.
 pub(crate) fn nextcloud(name: &'static str) -> Project {
     Project {
         name,
@@ -273,7 +272,7 @@ impl Project {
     }
 
     /// Does what Docker Compose does with these files.
-    async fn start_by_hand(&self, site: &Site, directory: &PathBuf) {
+    async fn start_by_hand(&self, site: &Site, directory: &Path) {
         let config = site
             .run(&["config", "--format", "json", "-p", self.name])
             .await;
