@@ -155,7 +155,7 @@ fn decide_on(
 }
 
 /// Begins to take an instance out of service. The generation is set when the routes without it are
-/// built, in [`drain`].
+/// built, in [`drain()`].
 fn retire(turn: &mut Turn<'_>, number: u32) {
     let now = turn.now;
     set_phase(
