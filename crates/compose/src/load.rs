@@ -111,6 +111,11 @@ fn read(
         Paths::Absolute
     };
     let loader = Loader::new(files, variables == Variables::FilledIn, paths);
+    let loader = if options.skipped.contains(&Step::Schema) {
+        loader.unjudged()
+    } else {
+        loader
+    };
     let name = project_name(options, &resolved, &loader)?;
     resolved
         .environment

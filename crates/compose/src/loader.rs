@@ -51,6 +51,8 @@ pub(crate) struct Loader<'f> {
     files: &'f dyn Files,
     /// Whether variables are filled in.
     interpolated: bool,
+    /// Whether values have to have the form that the specification gives them.
+    judged: bool,
     paths: Paths,
     warnings: RefCell<Vec<Diagnostic>>,
     reads: Cell<usize>,
@@ -89,6 +91,7 @@ impl<'f> Loader<'f> {
         Self {
             files,
             interpolated,
+            judged: true,
             paths,
             warnings: RefCell::default(),
             reads: Cell::new(0),
@@ -96,6 +99,15 @@ impl<'f> Loader<'f> {
             left: RefCell::new(BYTES),
             copies: Cell::new(COPIES),
             extended: RefCell::default(),
+        }
+    }
+
+    /// Takes every value as it is written, whether or not the specification allows it.
+    #[must_use]
+    pub(crate) fn unjudged(self) -> Self {
+        Self {
+            judged: false,
+            ..self
         }
     }
 
@@ -243,7 +255,9 @@ impl<'f> Loader<'f> {
                 None => document,
             };
             enforce(&mut merged)?;
-            schema::check(&merged)?;
+            if self.judged {
+                schema::check(&merged)?;
+            }
             self.drop_version(&mut merged);
             canonicalise(&mut merged, self.strictness())?;
             enforce(&mut merged)?;

@@ -46,6 +46,8 @@ pub enum Step {
     Consistency,
     /// The env files of services are read into their variables.
     EnvFiles,
+    /// Every value has to have the form that the specification gives it.
+    Schema,
 }
 
 impl Default for LoadOptions {

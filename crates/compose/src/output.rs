@@ -26,7 +26,7 @@ pub fn to_json(project: &Project) -> Value {
 }
 
 /// Turns a project into a document as it is printed in YAML: like [`to_json`], but with all `x-*`
-/// attributes and models, and without commands that say nothing.
+/// attributes and models, and without commands and `ipam` that say nothing.
 pub fn for_yaml(project: &Project) -> Value {
     let mut document = serde_json::to_value(project).unwrap_or(Value::Null);
     for section in ["services", "jobs"] {
@@ -35,6 +35,14 @@ pub fn for_yaml(project: &Project) -> Value {
             drop_missing_commands(service);
             let hooks = service.get_mut("pre_start").and_then(Value::as_array_mut);
             hooks.into_iter().flatten().for_each(drop_missing_commands);
+        }
+    }
+    let networks = document.get_mut("networks").and_then(Value::as_object_mut);
+    for (_, network) in networks.into_iter().flatten() {
+        if let Some(map) = network.as_object_mut() {
+            map.retain(|key, value| {
+                key != "ipam" || value.as_object().is_none_or(|ipam| !ipam.is_empty())
+            });
         }
     }
     escaped(document)
@@ -121,6 +129,20 @@ fn drop_extensions(key: &str, value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_plan_that_says_nothing_is_not_in_yaml() {
+        let project: Project = serde_json::from_value(serde_json::json!({
+            "name": "p",
+            "networks": {"a": {"name": "p_a"}, "b": {"name": "p_b", "ipam": {"driver": "x"}}},
+        }))
+        .unwrap();
+        let printed = for_yaml(&project);
+        assert_eq!(printed.pointer("/networks/a/ipam"), None);
+        let driver = printed.pointer("/networks/b/ipam/driver");
+        assert_eq!(driver, Some(&Value::from("x")));
+        assert!(to_json(&project).pointer("/networks/a/ipam").is_some());
+    }
 
     #[test]
     fn attributes_of_others_are_dropped_and_names_stay() {

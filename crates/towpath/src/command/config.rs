@@ -221,7 +221,10 @@ fn hashes(project: &Value, wanted: &str) -> Result<Vec<String>> {
 }
 
 fn list_variables(config: &Config, options: &LoadOptions, files: &StandardInput) -> Result<String> {
-    let model = load_model(options, files)?;
+    // A value that is all variable cannot be judged.
+    let mut options = options.clone();
+    options.skipped.insert(Step::Schema);
+    let model = load_model(&options, files)?;
     let mut found = BTreeMap::new();
     collect(&output::model_to_json(&model), &mut found);
     match config.format {
@@ -283,6 +286,27 @@ mod tests {
             &MemoryFiles::default().with("/shop/compose.yaml", text),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn variables_are_listed_also_where_a_value_is_all_variable() {
+        let text = "services: {a: {image: x, pull_policy: \"${POLICY:-always}\"}}";
+        let options = LoadOptions {
+            working_directory: PathBuf::from("/shop"),
+            skipped: [Step::Schema].into(),
+            ..LoadOptions::default()
+        };
+        let files = MemoryFiles::default().with("/shop/compose.yaml", text);
+        let mut found = BTreeMap::new();
+        let model = load_model(&options, &files).unwrap();
+        collect(&output::model_to_json(&model), &mut found);
+        let policy = &found["POLICY"];
+        assert_eq!(policy.default.as_deref(), Some("always"));
+        let strict = LoadOptions {
+            skipped: [].into(),
+            ..options
+        };
+        assert!(load_model(&strict, &files).is_err());
     }
 
     #[test]
