@@ -13,6 +13,7 @@ VERSION = os.environ.get("SHOP_VERSION", "1")
 FAULT = os.environ.get("SHOP_FAULT", "none")
 UPLOADS = "/uploads"
 LARGEST_UPLOAD = 1 << 20
+REPORT_S = 0.4
 PORT = 8000
 
 
@@ -72,6 +73,12 @@ class Shop:
             "uploads": len(os.listdir(UPLOADS)),
         }
 
+    def report(self):
+        """Counts the orders that each version took, and takes as long as a report does."""
+        self.query("select pg_sleep(%s)", (REPORT_S,))
+        rows = self.query("select version, count(*) from orders group by version order by version")
+        return {"version": VERSION, "orders": dict(rows)}
+
     def order(self):
         [(number,)] = self.query("insert into orders (version) values (%s) returning id", (VERSION,))
         self.cache.rpush("to-pack", number)
@@ -86,6 +93,7 @@ def handler(shop):
             body = json.dumps(value).encode() + b"\n"
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            self.send_header("X-Shop-Version", VERSION)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -103,8 +111,12 @@ def handler(shop):
                 return self.do(self.health)
             if FAULT == "errors":
                 return self.answer(500, {"error": "this release is a bad one"})
+            if FAULT == "slow":
+                time.sleep(1.5)
             if self.path == "/":
                 return self.do(lambda: (200, shop.page()))
+            if self.path == "/report":
+                return self.do(lambda: (200, shop.report()))
             self.answer(404, {"error": "there is no such page"})
 
         def do_POST(self):
