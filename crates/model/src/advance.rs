@@ -111,7 +111,12 @@ fn paused(turn: &Turn<'_>, deployment: &Deployment) -> Move {
     let Some(pause) = &deployment.paused else {
         return Move::Stay;
     };
-    if elapsed(pause.since, turn.now) >= deployment.settings.pause_expiry {
+    let expired = elapsed(pause.since, turn.now) >= deployment.settings.pause_expiry;
+    // A rollback is never rolled back, and least of all because somebody forgot it.
+    if expired && deployment.kind == Kind::Rollback && pause.reason == PauseReason::Manual {
+        return Move::Resume;
+    }
+    if expired {
         let reason = format!("the pause expired: {}", pause.detail);
         return Move::Fail(Failure {
             aborted: true,

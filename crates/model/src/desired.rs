@@ -362,9 +362,9 @@ fn counts(
     }
 }
 
-/// Adds what still has traffic though the deployment does not ask for it (an earlier one that was
-/// cut short left it so): it goes only after the traffic went. The stable side is planned for
-/// exactly, so it is left alone.
+/// Keeps what has traffic, though the deployment does not ask for so much of it: another number was
+/// wanted when the share was given, or an earlier deployment was cut short. It goes only after the
+/// traffic went.
 fn carry_serving(environment: &Environment, name: &ServiceName, sides: &mut Vec<Side>) {
     for share in environment.shares.get(name).into_iter().flatten() {
         let Some(service) = environment.service(share.release, name) else {
@@ -374,6 +374,7 @@ fn carry_serving(environment: &Environment, name: &ServiceName, sides: &mut Vec<
             continue;
         }
         let wanted = environment.wanted(service);
+        let needed = share_of(wanted, share.weight).min(wanted);
         let is_stable = environment
             .stable
             .and_then(|stable| environment.service(stable, name))
@@ -381,8 +382,15 @@ fn carry_serving(environment: &Environment, name: &ServiceName, sides: &mut Vec<
         // A candidate that is not in play yet has no artifacts to start anything with.
         let in_play = |side: &&mut Side| side.workload == share.workload && side.count > 0;
         match sides.iter_mut().find(in_play) {
-            _ if is_stable => {}
-            Some(side) => side.count = side.count.max(share_of(wanted, share.weight).min(wanted)),
+            // How many of these may be missing is the deployment's to say.
+            Some(side) if is_stable => {
+                let deployment = environment.deployment.as_ref();
+                let missing = deployment.map_or(0, |one| one.settings.unavailable);
+                side.count = side.count.max(needed.saturating_sub(missing));
+            }
+            Some(side) => side.count = side.count.max(needed),
+            // What has none of it is to go.
+            None if is_stable => {}
             None => sides.push(Side {
                 workload: share.workload.clone(),
                 release: share.release,

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use towpath_load::{Handle, Stream};
 
 use site::{Delivery, Site};
 
@@ -32,6 +33,9 @@ const OWN_START: Duration = Duration::from_millis(100);
 
 /// How long everything is left alone before its memory is read.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// So many that the last one on the bad side tells the time to 2 ms.
+const REQUESTS_PER_SECOND: f64 = 500.0;
 
 fn main() {
     let rounds = std::env::args().skip(1).find_map(|word| word.parse().ok());
@@ -71,8 +75,13 @@ async fn measure(rounds: u32) {
     line(overhead, overheads, "0.3");
     line(
         "warm rollback, to the last request on the bad side, s",
-        ways_back,
+        ways_back.iter().map(|[requests, _]| *requests).collect(),
         "0.1",
+    );
+    line(
+        "warm rollback, to the last message of a session there, s",
+        ways_back.iter().map(|[_, sessions]| *sessions).collect(),
+        "-",
     );
     println!();
     for (when, mebibytes) in memory {
@@ -100,25 +109,35 @@ async fn deploy(site: &Site, version: &str) -> f64 {
     took.as_secs_f64() - OWN_START.as_secs_f64()
 }
 
-/// Goes back while the old release is warm. Returns the seconds until the bad side was asked last.
-async fn roll_back(site: &Site, bad: &str) -> f64 {
-    let load = site.load();
-    while !load.snapshot().by_version.contains_key(bad) {
+/// Goes back while the old release is warm. Returns the seconds until the bad side was asked last: by a
+/// request, and by a message of a WebSocket session, which the router closes when it has let it end.
+async fn roll_back(site: &Site, bad: &str) -> [f64; 2] {
+    let requests = Stream::keep_alive("/version", REQUESTS_PER_SECOND);
+    let sessions = Stream::websocket("/ws", 4, 8.0);
+    let loads = [requests, sessions].map(|stream| site.load_of(vec![stream]));
+    while !has_asked(&loads, bad) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let asked = load.elapsed();
+    let asked = loads.each_ref().map(Handle::elapsed);
     site.run(&["rollback", "production", "--json"])
         .await
         .exited(0);
     // What comes later than this would be seen in the figures of the next round.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let counts = load.stop().await;
-    assert_eq!(counts.failed.total(), 0, "{counts:#?}");
-    let last = counts
-        .by_version
-        .get(bad)
-        .map(|answers| answers.last_sent_at);
-    last.unwrap_or_default().saturating_sub(asked).as_secs_f64()
+    let mut took = [0.0; 2];
+    for ((load, asked), took) in loads.into_iter().zip(asked).zip(&mut took) {
+        let counts = load.stop().await;
+        assert_eq!(counts.failed.total(), 0, "{counts:#?}");
+        let last = counts.by_version.get(bad).unwrap().last_sent_at;
+        *took = last.saturating_sub(asked).as_secs_f64();
+    }
+    took
+}
+
+fn has_asked(loads: &[Handle], version: &str) -> bool {
+    loads
+        .iter()
+        .all(|load| load.snapshot().by_version.contains_key(version))
 }
 
 fn moment(value: &Value) -> Timestamp {

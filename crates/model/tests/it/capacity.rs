@@ -152,6 +152,21 @@ fn fewer_stages_after_a_scale_down_still_end_with_all_the_traffic() {
 }
 
 #[test]
+fn a_scale_down_in_the_middle_leaves_stable_what_its_share_needs() {
+    let mut world = deployed(4);
+    world.deploy(vec![service("web", "v2", 4)], settings(Strategy::Rolling));
+    world.run_until("a quarter", |world| {
+        world.weights("web").get("v2") == Some(&2_500)
+    });
+    world.hanging.insert("v2".to_owned());
+    world.run_to(State::Provisioning);
+    scale(&mut world, 3);
+    world.settle();
+    assert_eq!(world.weights("web").get("v1"), Some(&7_500));
+    assert_eq!(world.count_running("v1"), 3);
+}
+
+#[test]
 fn nobody_waits_for_what_nobody_wants() {
     let mut world = World::new();
     let shop = |web| {

@@ -288,6 +288,23 @@ fn a_rollback_that_has_the_traffic_does_not_give_it_back() {
 }
 
 #[test]
+fn a_rollback_that_was_paused_and_forgotten_goes_on() {
+    let (mut world, rollback) = rolling_back_to_v1();
+    world.environment.pause("ada", world.now).unwrap();
+    world.silent = false;
+    let expiry = world.environment.deployment.as_ref().unwrap();
+    let expiry = expiry.settings.pause_expiry;
+    world.pass(Duration::from_secs(5));
+    assert_eq!(
+        world.environment.deployment.as_ref().unwrap().state(),
+        State::Paused
+    );
+    world.now = world.now.checked_add(expiry).unwrap();
+    assert_eq!(world.finish(rollback).outcome(), Some(Outcome::Succeeded));
+    assert_eq!(world.weights("web").get("v1"), Some(&10_000));
+}
+
+#[test]
 fn a_rollback_of_which_nobody_is_left_leaves_the_traffic_to_those_who_are() {
     let (mut world, rollback) = rolling_back_to_v1();
     world.kill_all("v1");

@@ -363,15 +363,20 @@ impl Site {
 
     /// Starts a constant load of every kind on the example app.
     pub(crate) fn load(&self) -> Handle {
+        self.load_of(vec![
+            Stream::plain("/version", 30.0),
+            Stream::keep_alive("/", 40.0),
+            Stream::slow("/slow?ms=400", 4.0),
+            Stream::websocket("/ws", 4, 8.0),
+        ])
+    }
+
+    /// Starts load of these streams.
+    pub(crate) fn load_of(&self, streams: Vec<Stream>) -> Handle {
         let plan = LoadPlan {
             target: self.address(),
             host: "launches.example".to_owned(),
-            streams: vec![
-                Stream::plain("/version", 30.0),
-                Stream::keep_alive("/", 40.0),
-                Stream::slow("/slow?ms=400", 4.0),
-                Stream::websocket("/ws", 4, 8.0),
-            ],
+            streams,
         };
         plan.start().unwrap()
     }
