@@ -214,7 +214,11 @@ impl Task {
     async fn act(&self, action: &Action) -> Result<(), Error> {
         let engine = &self.shared.ports.engine;
         match action {
-            Action::Prepare(artifacts) => engine.prepare(artifacts).await?,
+            Action::Prepare(artifacts) => {
+                let id = &self.environment.id;
+                let secrets = self.shared.reveal(id, artifacts.build_secrets()).await?;
+                engine.prepare(artifacts, &secrets).await?;
+            }
             Action::Publish => {
                 let published = self.environment.published.clone();
                 self.shared
@@ -225,7 +229,7 @@ impl Task {
             Action::Start(start) => {
                 let secrets = self
                     .shared
-                    .reveal(&self.environment.id, &start.spec)
+                    .reveal_to(&self.environment.id, &start.spec)
                     .await?;
                 engine.start(start, &secrets).await?;
             }

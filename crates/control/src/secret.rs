@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use towpath_model::container::BuildSecret;
 use towpath_model::id::{EnvironmentId, SecretName, SecretVersion};
 use towpath_model::workload::{SecretValue, WorkloadSpec};
 use towpath_store::SecretInfo;
@@ -54,14 +55,14 @@ impl Platform {
 }
 
 impl Shared {
-    /// Returns the values of the secrets that an instance is given, in the versions that its
-    /// release pins.
-    pub(crate) async fn reveal(
+    /// Returns the values of the secrets that an instance is given or its image is built with, in the
+    /// versions that its release pins.
+    pub(crate) async fn reveal_to(
         &self,
         id: &EnvironmentId,
         spec: &WorkloadSpec,
     ) -> Result<BTreeMap<SecretName, SecretValue>, Error> {
-        let mut values = BTreeMap::new();
+        let mut values = self.reveal(id, spec.build_secrets().iter()).await?;
         for mount in &spec.secrets {
             let value = self
                 .ports
@@ -69,6 +70,27 @@ impl Shared {
                 .reveal_secret(id, &mount.secret, mount.version)
                 .await?;
             values.insert(mount.secret.clone(), value);
+        }
+        Ok(values)
+    }
+
+    /// Returns the values of the secrets that images are built with, in the versions that the release
+    /// pins.
+    pub(crate) async fn reveal(
+        &self,
+        id: &EnvironmentId,
+        secrets: impl Iterator<Item = &BuildSecret>,
+    ) -> Result<BTreeMap<SecretName, SecretValue>, Error> {
+        let mut values = BTreeMap::new();
+        for BuildSecret {
+            secret, version, ..
+        } in secrets
+        {
+            // A release has a version of each.
+            let Some(version) = version else { continue };
+            let store = &self.ports.store;
+            let value = store.reveal_secret(id, secret, *version).await?;
+            values.insert(secret.clone(), value);
         }
         Ok(values)
     }

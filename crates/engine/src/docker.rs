@@ -33,6 +33,7 @@ mod state;
 mod stop;
 #[cfg(test)]
 mod testing;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -217,11 +218,15 @@ impl Engine for DockerEngine {
         }
     }
 
-    async fn prepare(&self, artifacts: &Artifacts) -> Result<(), PortError> {
+    async fn prepare(
+        &self,
+        artifacts: &Artifacts,
+        secrets: &BTreeMap<SecretName, SecretValue>,
+    ) -> Result<(), PortError> {
         let directory = self.shared.layout.environment(&artifacts.environment);
         std::fs::create_dir_all(&directory)
             .map_err(|error| shared::failed(format!("make {}", directory.display()), &error))?;
-        if let Some(task) = image::begin(&self.shared, artifacts) {
+        if let Some(task) = image::begin(&self.shared, artifacts, secrets) {
             self.spawn(task);
         }
         self.listen();

@@ -71,13 +71,17 @@ impl Engine for HostEngine {
         }
     }
 
-    async fn prepare(&self, artifacts: &Artifacts) -> Result<(), PortError> {
+    async fn prepare(
+        &self,
+        artifacts: &Artifacts,
+        secrets: &BTreeMap<SecretName, SecretValue>,
+    ) -> Result<(), PortError> {
         let has_images = !artifacts.images.is_empty();
         if has_images {
-            self.docker.prepare(artifacts).await?;
+            self.docker.prepare(artifacts, secrets).await?;
         }
         if !has_images || !artifacts.builds.is_empty() {
-            self.process.prepare(artifacts).await?;
+            self.process.prepare(artifacts, secrets).await?;
         }
         Ok(())
     }

@@ -95,7 +95,11 @@ impl Engine for ProcessEngine {
         self.shared.changes(environment).notified().await;
     }
 
-    async fn prepare(&self, artifacts: &Artifacts) -> Result<(), PortError> {
+    async fn prepare(
+        &self,
+        artifacts: &Artifacts,
+        _secrets: &BTreeMap<SecretName, SecretValue>,
+    ) -> Result<(), PortError> {
         if let Some(task) = release::begin(&self.shared, artifacts) {
             self.spawn(task);
         }

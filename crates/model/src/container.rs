@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::Digest;
+use crate::id::{Digest, SecretName, SecretVersion};
 
 /// The container of a workload. What a process has as well (variables, user, working directory,
 /// secrets, configs, named volumes, limits, health, stop) is in the workload's specification.
@@ -131,6 +131,26 @@ pub struct ImageBuild {
     pub shm_bytes: Option<u64>,
     /// Further references to give the image when it is built.
     pub tags: Vec<String>,
+    /// What `RUN --mount=type=secret` may read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<BuildSecret>,
+    /// The names by which `RUN --mount=type=ssh` asks for the SSH agent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
+    /// Resource limits of `RUN` steps: soft and hard.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+}
+
+/// A secret that a build may read. Its value is in no layer, and in no recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSecret {
+    /// The name that the Dockerfile has for it.
+    pub id: String,
+    /// Which secret.
+    pub secret: SecretName,
+    /// Which version of it; absent until the release is pinned.
+    pub version: Option<SecretVersion>,
 }
 
 /// How a container is on the network.

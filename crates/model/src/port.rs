@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::adoption::AdoptedContainer;
 use crate::adoption::found::FoundProject;
 use crate::adoption::takeover::Redirect;
-use crate::container::Image;
+use crate::container::{BuildSecret, Image};
 use crate::duration;
 use crate::id::{
     Digest, EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName, WorkloadId,
@@ -75,6 +75,17 @@ pub struct Artifacts {
     /// The images of the services that are containers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<ServiceName, ImageRequest>,
+}
+
+impl Artifacts {
+    /// Returns the secrets that images are built with.
+    pub fn build_secrets(&self) -> impl Iterator<Item = &BuildSecret> {
+        let recipes = self.images.values().map(|request| match &request.image {
+            Image::Built(recipe) => recipe.secrets.as_slice(),
+            Image::Pulled { .. } => &[],
+        });
+        recipes.flatten()
+    }
 }
 
 /// An image that a service needs.
@@ -171,10 +182,16 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// last return of this call. May return early. Cancel-safe.
     async fn changed(&self, environment: &EnvironmentId);
 
-    /// Begins to make a release's artifacts, unless they are there or being made.
-    async fn prepare(&self, artifacts: &Artifacts) -> Result<(), PortError>;
+    /// Begins to make a release's artifacts, unless they are there or being made. `secrets` are those
+    /// that images are built with.
+    async fn prepare(
+        &self,
+        artifacts: &Artifacts,
+        secrets: &BTreeMap<SecretName, SecretValue>,
+    ) -> Result<(), PortError>;
 
-    /// Starts an instance, unless one with its id was ever started and not removed.
+    /// Starts an instance, unless one with its id was ever started and not removed. `secrets` are those
+    /// that it is given, and those that its image is built with.
     async fn start(
         &self,
         start: &InstanceStart,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::Container;
+use crate::container::{BuildSecret, Container, Image};
 use crate::duration;
 use crate::id::{Digest, SecretName, SecretVersion, ServiceName, WorkloadId};
 
@@ -73,6 +73,14 @@ impl WorkloadSpec {
     pub fn digest(&self) -> Digest {
         let json = serde_json::to_vec(self).expect("a specification has only string keys");
         Digest::of(&json)
+    }
+
+    /// Returns the secrets that are read while its image is built.
+    pub fn build_secrets(&self) -> &[BuildSecret] {
+        match self.container.as_deref().map(|container| &container.image) {
+            Some(Image::Built(recipe)) => &recipe.secrets,
+            Some(Image::Pulled { .. }) | None => &[],
+        }
     }
 
     /// Returns the id of the workload that this specification makes.

@@ -57,6 +57,16 @@ struct State {
     removal: Removal,
 }
 
+impl State {
+    /// Keeps what was revealed.
+    fn given(&mut self, secrets: &BTreeMap<SecretName, SecretValue>) {
+        for (name, value) in secrets {
+            let value = value.expose().to_vec();
+            self.secrets.push((name.to_string(), value));
+        }
+    }
+}
+
 /// How the engine takes it that an environment is to be removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Removal {
@@ -182,9 +192,16 @@ impl Engine for WorldEngine {
         self.0.moved().await;
     }
 
-    async fn prepare(&self, artifacts: &Artifacts) -> Result<(), PortError> {
+    async fn prepare(
+        &self,
+        artifacts: &Artifacts,
+        secrets: &BTreeMap<SecretName, SecretValue>,
+    ) -> Result<(), PortError> {
         let key = (artifacts.environment.clone(), artifacts.release);
-        self.0.change(|state| state.artifacts.insert(key));
+        self.0.change(|state| {
+            state.artifacts.insert(key);
+            state.given(secrets);
+        });
         Ok(())
     }
 
@@ -198,11 +215,7 @@ impl Engine for WorldEngine {
                 return;
             }
             state.starts += 1;
-            for (name, value) in secrets {
-                state
-                    .secrets
-                    .push((name.to_string(), value.expose().to_vec()));
-            }
+            state.given(secrets);
             let bad = start.spec.command == Command::Shell("bad".to_owned());
             let address = SocketAddr::from(([127, 0, 0, 1], 40_000));
             let running = InstanceState::Running {

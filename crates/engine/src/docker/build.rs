@@ -1,24 +1,30 @@
-//! Builds images by Docker's own builder, from a release's source tree. Not the gathering of what is
-//! sent ([`super::context`]).
+//! Builds images from a release's source tree: by BuildKit where Docker has it, else by the builder
+//! before it. Not the gathering of what is sent ([`super::context`]).
 
-use std::collections::{HashMap, VecDeque};
+mod builder;
+mod buildkit;
+mod classic;
+mod grpc;
+mod progress;
+mod proto;
+mod session;
+
+use std::collections::BTreeMap;
 
 use bollard::Docker;
-use bollard::models::BuildInfo;
-use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder};
-use bollard::{BollardRequest, body_try_stream};
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use tokio_util::io::ReaderStream;
 use towpath_model::container::ImageBuild;
-use towpath_model::id::ServiceName;
+use towpath_model::id::{SecretName, ServiceName};
 use towpath_model::port::Artifacts;
+use towpath_model::workload::SecretValue;
 
+use self::builder::Builder;
+use self::progress::Hidden;
 use super::client::Trouble;
-use super::context::{self, Context};
+use super::context;
 use super::image::{self, Failure};
+use super::names;
 use super::shared::Shared;
 use super::state::PinnedImage;
-use super::{credentials, names};
 
 /// How many of a build's last lines say what went wrong.
 const TAIL_LINES: usize = 40;
@@ -32,6 +38,28 @@ pub(super) struct Order<'a> {
     pub(super) service: &'a ServiceName,
     pub(super) recipe: &'a ImageBuild,
     pub(super) platform: Option<&'a str>,
+    /// The values of the secrets that recipes name.
+    pub(super) secrets: &'a BTreeMap<SecretName, SecretValue>,
+}
+
+impl Order<'_> {
+    /// Returns the name that the image gets.
+    fn name(&self) -> String {
+        let Artifacts {
+            environment,
+            release,
+            ..
+        } = self.artifacts;
+        let (repository, tag) = names::image(environment, self.service, *release);
+        format!("{repository}:{tag}")
+    }
+
+    /// Returns the labels that the image gets.
+    fn labels(&self, data_id: &str) -> BTreeMap<String, String> {
+        let mut labels = self.recipe.labels.clone();
+        labels.extend(names::labels(data_id, &self.artifacts.environment));
+        labels
+    }
 }
 
 /// Builds an image.
@@ -40,8 +68,27 @@ pub(super) async fn image(
     docker: &Docker,
     order: &Order<'_>,
 ) -> Result<PinnedImage, Failure> {
-    let service = order.service;
-    let named = |reason: String| Failure::because(format!("the build of `{service}`: {reason}"));
+    let hidden = Hidden::of(order.secrets.values());
+    let built = built(shared, docker, order).await;
+    built.map_err(|failure| Failure {
+        reason: hidden.out_of(&format!(
+            "the build of `{}`: {}",
+            order.service, failure.reason
+        )),
+        log_tail: failure
+            .log_tail
+            .iter()
+            .map(|line| hidden.out_of(line))
+            .collect(),
+    })
+}
+
+async fn built(
+    shared: &Shared,
+    docker: &Docker,
+    order: &Order<'_>,
+) -> Result<PinnedImage, Failure> {
+    let builder = builder::of(&shared.client).await?;
     let Artifacts {
         environment,
         release,
@@ -49,7 +96,7 @@ pub(super) async fn image(
         ..
     } = order.artifacts;
     let directory = shared.layout.release(environment, *release);
-    let path = directory.join(format!("{service}-{CONTEXT}"));
+    let path = directory.join(format!("{}-{CONTEXT}", order.service));
     let tree = source
         .as_ref()
         .map(|digest| shared.layout.data.source(digest));
@@ -60,139 +107,21 @@ pub(super) async fn image(
         context::gather(tree.as_deref(), &recipe, &to)
     });
     let context = match gathered.await {
-        Ok(gathered) => gathered.map_err(named)?,
-        Err(error) => return Err(named(error.to_string())),
+        Ok(gathered) => gathered.map_err(Failure::because)?,
+        Err(error) => return Err(Failure::because(error.to_string())),
     };
-    let built = send(shared, docker, order, &context).await;
+    let sent = match builder {
+        Builder::BuildKit => buildkit::send(shared, docker, order, &context).await,
+        Builder::Classic(why) => classic::send(shared, docker, order, &context, why).await,
+    };
     // It can be made again; what stays is removed with the release.
     drop(std::fs::remove_file(&path));
-    built.map_err(|mut failure| {
-        failure.reason = format!("the build of `{service}`: {}", failure.reason);
-        failure
-    })
-}
-
-async fn send(
-    shared: &Shared,
-    docker: &Docker,
-    order: &Order<'_>,
-    context: &Context,
-) -> Result<PinnedImage, Failure> {
-    let file = tokio::fs::File::open(&context.path).await;
-    let file =
-        file.map_err(|error| Failure::because(format!("cannot read the context: {error}")))?;
-    let body = body_try_stream(ReaderStream::new(file).map_err(std::io::Error::from));
-    let registries = credentials::all(&shared.config)
-        .await
-        .map_err(Failure::because)?;
-    let docker = with_hosts(docker, order.recipe);
-    let options = options(order, &context.dockerfile, &shared.data_id);
-    let mut steps = docker.build_image(options, Some(registries), Some(body));
-    let mut said = Said::default();
-    while let Some(step) = steps.next().await {
-        match step {
-            Ok(step) => said.hear(&step),
-            Err(error) => {
-                return Err(Failure {
-                    reason: explained(shared.client.trouble(&error).words()),
-                    log_tail: said.lines(),
-                });
-            }
-        }
-    }
-    let (repository, tag) = names::image(
-        &order.artifacts.environment,
-        order.service,
-        order.artifacts.release,
-    );
-    let found = docker.inspect_image(&format!("{repository}:{tag}")).await;
+    sent?;
+    let found = docker.inspect_image(&order.name()).await;
     let found = found.map_err(|error| -> Trouble { shared.client.trouble(&error) })?;
     let image = image::pinned(found, None);
     let mut image = image.ok_or_else(|| Failure::because("Docker has no id for what it built"))?;
     // What is built here is in no registry, whatever its base images' digests are.
     image.digest = None;
     Ok(image)
-}
-
-/// Adds what to do.
-fn explained(words: &str) -> String {
-    if words.contains("BuildKit") {
-        return format!(
-            "{words} (Towpath builds by Docker's classic builder, which cannot do this)"
-        );
-    }
-    words.to_owned()
-}
-
-fn options(order: &Order<'_>, dockerfile: &str, data_id: &str) -> BuildImageOptions {
-    let recipe = order.recipe;
-    let Artifacts {
-        environment,
-        release,
-        ..
-    } = order.artifacts;
-    let (repository, tag) = names::image(environment, order.service, *release);
-    let mut labels: HashMap<String, String> = recipe.labels.clone().into_iter().collect();
-    labels.extend(names::labels(data_id, environment));
-    let args: HashMap<String, String> = recipe.args.clone().into_iter().collect();
-    let mut options = BuildImageOptionsBuilder::default()
-        .dockerfile(dockerfile)
-        .t(&format!("{repository}:{tag}"))
-        .nocache(recipe.no_cache)
-        .rm(true)
-        .forcerm(true)
-        .buildargs(&args)
-        .labels(&labels)
-        .target(recipe.target.as_deref().unwrap_or_default())
-        .platform(order.platform.unwrap_or_default())
-        .build();
-    options.pull = recipe.pull.then(|| "1".to_owned());
-    options.networkmode.clone_from(&recipe.network);
-    options.shmsize = recipe.shm_bytes.and_then(|bytes| i32::try_from(bytes).ok());
-    if !recipe.cache_from.is_empty() {
-        options.cachefrom = Some(recipe.cache_from.clone());
-    }
-    options
-}
-
-/// Returns a client that names the hosts of a build: the options have place for one only.
-fn with_hosts(docker: &Docker, recipe: &ImageBuild) -> Docker {
-    if recipe.extra_hosts.is_empty() {
-        return docker.clone();
-    }
-    let mut hosts = String::new();
-    for (name, address) in &recipe.extra_hosts {
-        hosts.push_str(&format!("&extrahosts={name}%3A"));
-        hosts.push_str(&address.replace(':', "%3A"));
-    }
-    docker
-        .clone()
-        .with_request_modifier(move |mut request: BollardRequest| {
-            let is_build = request.uri().path().ends_with("/build");
-            let uri = format!("{}{hosts}", request.uri());
-            if is_build && let Ok(uri) = uri.parse() {
-                *request.uri_mut() = uri;
-            }
-            super::client::url_alphabet(request)
-        })
-}
-
-/// The last lines of a build.
-#[derive(Debug, Default)]
-struct Said(VecDeque<String>);
-
-impl Said {
-    fn hear(&mut self, step: &BuildInfo) {
-        let lines = step.stream.iter().flat_map(|text| text.lines());
-        for line in lines.map(str::trim_end).filter(|line| !line.is_empty()) {
-            if self.0.len() == TAIL_LINES {
-                self.0.pop_front();
-            }
-            self.0.push_back(line.to_owned());
-        }
-    }
-
-    fn lines(self) -> Vec<String> {
-        self.0.into()
-    }
 }

@@ -15,6 +15,8 @@ pub struct DockerConfig {
     pub credentials: Option<PathBuf>,
     /// Where programs are searched that hold credentials (`docker-credential-*`): a `PATH`.
     pub search_path: Option<OsString>,
+    /// The socket of the SSH agent that builds may ask (`build.ssh`).
+    pub ssh_agent: Option<PathBuf>,
     /// With fewer bytes free where Docker has its images, no release is prepared.
     pub minimum_free_bytes: u64,
 }
@@ -26,6 +28,7 @@ impl DockerConfig {
             host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             credentials: None,
             search_path: None,
+            ssh_agent: None,
             minimum_free_bytes: 1 << 30,
         }
     }

@@ -10,16 +10,19 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::TagImageOptionsBuilder;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use towpath_model::container::Image;
-use towpath_model::id::{EnvironmentId, ReleaseNumber, ServiceName};
+use towpath_model::id::{EnvironmentId, ReleaseNumber, SecretName, ServiceName};
 use towpath_model::observation::ArtifactState;
 use towpath_model::port::{Artifacts, ImageRequest, InstanceStart};
-use towpath_model::workload::Command;
+use towpath_model::workload::{Command, SecretValue};
 
 use super::client::Trouble;
 use super::shared::{Release, Shared};
 use super::state::{PinnedImage, RELEASE, ReleaseFile};
 use super::{build, disk, names, pull};
 use crate::shim::files;
+
+/// The values of the secrets that images are built with.
+pub(super) type Secrets = BTreeMap<SecretName, SecretValue>;
 
 /// Why an image is not there.
 #[derive(Debug)]
@@ -49,6 +52,7 @@ impl From<Trouble> for Failure {
 pub(super) fn begin(
     shared: &Arc<Shared>,
     artifacts: &Artifacts,
+    secrets: &Secrets,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
     let (cancel, done) = (CancellationToken::new(), CancellationToken::new());
     {
@@ -70,18 +74,26 @@ pub(super) fn begin(
     }
     shared.tell(&artifacts.environment);
     let (shared, artifacts) = (Arc::clone(shared), artifacts.clone());
-    Some(prepare(shared, artifacts, cancel, done.drop_guard()))
+    let secrets = secrets.clone();
+    Some(prepare(
+        shared,
+        artifacts,
+        secrets,
+        cancel,
+        done.drop_guard(),
+    ))
 }
 
 async fn prepare(
     shared: Arc<Shared>,
     artifacts: Artifacts,
+    secrets: Secrets,
     cancel: CancellationToken,
     done: DropGuard,
 ) {
     let (id, number) = (artifacts.environment.clone(), artifacts.release);
     let made = tokio::select! {
-        made = make_all(&shared, &artifacts) => made,
+        made = make_all(&shared, &artifacts, &secrets) => made,
         () = cancel.cancelled() => {
             // Docker ends a build and a pull whose connection is closed.
             if let Some(known) = shared.lock().get_mut(&id) {
@@ -140,6 +152,7 @@ pub(super) fn write(shared: &Shared, file: &ReleaseFile) -> std::io::Result<()> 
 async fn make_all(
     shared: &Shared,
     artifacts: &Artifacts,
+    secrets: &Secrets,
 ) -> Result<BTreeMap<ServiceName, PinnedImage>, Failure> {
     let docker = shared.client.get().await?;
     disk::check(shared, &docker).await?;
@@ -151,7 +164,7 @@ async fn make_all(
             Some((_, image)) => image.clone(),
             None => match built_before(shared, &docker, artifacts, request).await? {
                 Some(image) => image,
-                None => make(shared, &docker, artifacts, service, request).await?,
+                None => make(shared, &docker, artifacts, service, secrets).await?,
             },
         };
         keep(shared, &docker, artifacts, service, &image).await?;
@@ -206,8 +219,12 @@ async fn make(
     docker: &Docker,
     artifacts: &Artifacts,
     service: &ServiceName,
-    request: &ImageRequest,
+    secrets: &Secrets,
 ) -> Result<PinnedImage, Failure> {
+    let Some(request) = artifacts.images.get(service) else {
+        let reason = format!("nobody said what the image of `{service}` is");
+        return Err(Failure::because(reason));
+    };
     let platform = request.platform.as_deref();
     match &request.image {
         Image::Pulled { reference, policy } => {
@@ -221,6 +238,7 @@ async fn make(
                 service,
                 recipe,
                 platform,
+                secrets,
             };
             build::image(shared, docker, &order).await
         }
@@ -291,6 +309,7 @@ pub(super) async fn present(
     shared: &Shared,
     docker: &Docker,
     start: &InstanceStart,
+    secrets: &Secrets,
 ) -> Result<PinnedImage, Trouble> {
     let (environment, service) = (&start.id.environment, &start.id.service);
     let Some((image, artifacts)) = of(shared, environment, start.release, service) else {
@@ -306,11 +325,6 @@ pub(super) async fn present(
         Err(trouble) => return Err(trouble),
     }
     tracing::warn!(instance = %start.id, image = image.id, "the image was removed and is made again");
-    let Some(request) = artifacts.images.get(service) else {
-        return Err(Trouble::Refused(format!(
-            "nobody said what the image of `{service}` is"
-        )));
-    };
     let again = match &image.digest {
         // The very same, whatever its tag means by now.
         Some(digest) => pull::again(shared, docker, digest).await.ok(),
@@ -318,7 +332,7 @@ pub(super) async fn present(
     };
     let again = match again {
         Some(again) => again,
-        None => make(shared, docker, &artifacts, service, request)
+        None => make(shared, docker, &artifacts, service, secrets)
             .await
             .map_err(|failure| {
                 let reason = failure.reason;

@@ -193,7 +193,7 @@ async fn make(shared: &Arc<Shared>, order: &Order) -> Result<(Docker, Made), Tro
             "its specification has no container".to_owned(),
         ));
     };
-    let image = image::present(shared, &docker, start).await?;
+    let image = image::present(shared, &docker, start, &order.secrets).await?;
     let environment = &start.id.environment;
     network::ensure_networks(shared, &docker, environment, container).await?;
     network::ensure_volumes(shared, &docker, environment, &start.spec, container).await?;

@@ -1,5 +1,6 @@
 //! The Docker engine over a real Docker Engine.
 
+mod builds;
 mod contract;
 mod daemon;
 mod images;

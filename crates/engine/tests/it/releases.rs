@@ -1,5 +1,6 @@
 //! The artifacts of releases: copied, built once, kept and removed.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use towpath_model::id::{ReleaseNumber, ServiceName};
@@ -67,7 +68,11 @@ async fn a_build_has_its_variables_and_a_cache_that_the_next_one_finds() {
         )],
         images: std::collections::BTreeMap::new(),
     };
-    world.engine.prepare(&second).await.unwrap();
+    world
+        .engine
+        .prepare(&second, &BTreeMap::new())
+        .await
+        .unwrap();
     let state = world
         .until(|observation| {
             let state = observation.artifacts.get(&ReleaseNumber(2))?;

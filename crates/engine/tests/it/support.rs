@@ -155,7 +155,10 @@ impl World {
             builds: builds.iter().map(build).collect(),
             images: BTreeMap::new(),
         };
-        self.engine.prepare(&artifacts).await.unwrap();
+        self.engine
+            .prepare(&artifacts, &BTreeMap::new())
+            .await
+            .unwrap();
     }
 
     /// Waits until something is seen.

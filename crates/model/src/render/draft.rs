@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::Image;
 use crate::id::{Digest, SecretName, SecretVersion, ServiceName, WorkloadId};
 use crate::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
 use crate::rollout::Settings;
@@ -100,11 +101,8 @@ impl fmt::Display for MissingSecrets {
 impl Draft {
     /// Returns the names of all secrets that its services read.
     pub fn secrets(&self) -> BTreeSet<&SecretName> {
-        self.services
-            .values()
-            .flat_map(|service| &service.secrets)
-            .map(|usage| &usage.secret)
-            .collect()
+        let services = self.services.values();
+        services.flat_map(DraftService::reads).collect()
     }
 
     /// Pins every secret to its version in `versions`. Refuses when one has none.
@@ -115,7 +113,7 @@ impl Draft {
         let mut missing = BTreeMap::new();
         let mut secrets = BTreeMap::new();
         for (name, service) in &self.services {
-            for SecretUse { secret, .. } in &service.secrets {
+            for secret in service.reads() {
                 match versions.get(secret) {
                     Some(version) => {
                         secrets.insert(secret.clone(), *version);
@@ -170,6 +168,12 @@ impl Draft {
 }
 
 impl DraftService {
+    /// Returns the secrets that an instance is given, and those that its image is built with.
+    pub(super) fn reads(&self) -> impl Iterator<Item = &SecretName> {
+        let given = self.secrets.iter().map(|usage| &usage.secret);
+        given.chain(self.spec.build_secrets().iter().map(|one| &one.secret))
+    }
+
     /// Makes the service with its secrets pinned; all of them have to be in `versions`.
     fn pinned(
         &self,
@@ -190,6 +194,13 @@ impl DraftService {
                 })
             })
             .collect();
+        if let Some(container) = &mut spec.container
+            && let Image::Built(recipe) = &mut container.image
+        {
+            for one in &mut recipe.secrets {
+                one.version = versions.get(&one.secret).copied();
+            }
+        }
         RenderedService {
             workload: spec.id(),
             spec: Arc::new(spec),

@@ -67,7 +67,7 @@ pub(super) fn limits(context: &mut Context<'_>, subject: &Subject<'_>) -> Limits
 }
 
 /// Returns soft and hard limits; what Compose writes as -1 is no limit.
-fn rlimits(ulimits: &BTreeMap<String, Ulimit>) -> BTreeMap<String, (u64, u64)> {
+pub(super) fn rlimits(ulimits: &BTreeMap<String, Ulimit>) -> BTreeMap<String, (u64, u64)> {
     let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     ulimits
         .iter()

@@ -205,15 +205,16 @@ fn warn_of_owner(context: &mut Context<'_>, mount: &FileMount, span: Option<Span
 /// Returns where Compose says that the values of secrets come from.
 pub(super) fn sources<'u>(
     project: &Project,
-    uses: impl Iterator<Item = &'u SecretUse>,
+    names: impl Iterator<Item = &'u SecretName>,
 ) -> BTreeMap<SecretName, SecretSource> {
-    uses.filter_map(|one| {
-        let secret = project.secrets.get(one.secret.as_str())?;
-        let file = secret.file.clone().map(SecretSource::File);
-        let variable = secret.environment.clone().map(SecretSource::Variable);
-        Some((one.secret.clone(), file.or(variable)?))
-    })
-    .collect()
+    names
+        .filter_map(|name| {
+            let secret = project.secrets.get(name.as_str())?;
+            let file = secret.file.clone().map(SecretSource::File);
+            let variable = secret.environment.clone().map(SecretSource::Variable);
+            Some((name.clone(), file.or(variable)?))
+        })
+        .collect()
 }
 
 /// Returns the configs that a service is given, with their content.

@@ -45,11 +45,11 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
     let specs = services.iter();
     let specs = specs.map(|(name, one)| (name, &one.spec, one.routes.as_slice()));
     container::refuse_conflicts(context, specs);
-    let uses = services.values().flat_map(|service| &service.secrets);
+    let secrets = services.values().flat_map(DraftService::reads);
     let has_source = services.values().any(|one| uses_source(&one.spec));
     Draft {
         source: context.inputs.source.clone().filter(|_| has_source),
-        secret_sources: mount::sources(&context.inputs.loaded.project, uses),
+        secret_sources: mount::sources(&context.inputs.loaded.project, secrets),
         settings: settings::settings(context),
         services,
     }

@@ -86,9 +86,15 @@ fn of_docker(attribute: &str, value: &Value) -> Option<Support> {
         ("pid" | "ipc", Some(mode)) if is_of_another(mode) => Some(Refused(
             "the instances of two services are replaced apart: none lives in a namespace of another",
         )),
+        ("build.network", Some(mode)) if !BUILD_NETWORKS.contains(&mode) => Some(Refused(
+            "BuildKit puts a build into `default`, `host` or `none`, and into no other network",
+        )),
         _ => None,
     }
 }
+
+/// The networks that a build may be in.
+const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
 
 fn is_of_another(mode: &str) -> bool {
     mode.starts_with("service:") || mode.starts_with("container:")

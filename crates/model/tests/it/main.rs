@@ -17,6 +17,7 @@ mod health;
 mod hold;
 mod reference;
 mod render;
+mod render_build;
 mod render_cases;
 mod render_docker;
 mod render_rules;

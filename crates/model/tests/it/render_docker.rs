@@ -296,7 +296,6 @@ fn what_the_engine_cannot_do_is_refused_with_its_place() {
             "build: 'https://example.com/x.git'",
             "build: ../elsewhere",
             "build: { context: ., dockerfile: ../../Dockerfile }",
-            "build: { context: ., ssh: [default] }",
             "network_mode: 'container:other'",
             "ports: ['8000-8010:80']",
             "ports: ['53:53/udp', '0.0.0.0:53:54/udp']",

@@ -134,7 +134,7 @@ pub(super) async fn prepare(
     };
     subject
         .engine()
-        .prepare(&artifacts)
+        .prepare(&artifacts, &BTreeMap::new())
         .await
         .expect("a release can be prepared");
     until(subject, environment, "artifacts are made", |observation| {

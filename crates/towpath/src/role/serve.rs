@@ -109,6 +109,7 @@ fn docker_config(variables: &BTreeMap<String, String>) -> DockerConfig {
         .map(PathBuf::from)
         .or_else(|| get("HOME").map(|home| PathBuf::from(home).join(".docker")));
     config.search_path = get("PATH").map(OsString::from);
+    config.ssh_agent = get("SSH_AUTH_SOCK").map(PathBuf::from);
     config
 }
 

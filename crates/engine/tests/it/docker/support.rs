@@ -53,7 +53,7 @@ impl World {
         let world = Self::without_release().await;
         let services = [web(), client()];
         let images = services.map(|service| (service, pulled(IMAGE)));
-        world.prepare_all(FIRST, images.into(), None).await;
+        world.prepare_all(FIRST, images.into(), None, &[]).await;
         world
     }
 
@@ -145,7 +145,18 @@ impl World {
         source: Option<Digest>,
     ) -> ArtifactState {
         let images = BTreeMap::from([(web(), image)]);
-        self.prepare_all(release, images, source).await
+        self.prepare_all(release, images, source, &[]).await
+    }
+
+    /// Makes a release of the service `web` with the values of its build secrets.
+    pub(crate) async fn prepare_with(
+        &self,
+        release: ReleaseNumber,
+        image: ImageRequest,
+        secrets: &[(&str, &str)],
+    ) -> ArtifactState {
+        let images = BTreeMap::from([(web(), image)]);
+        self.prepare_all(release, images, None, secrets).await
     }
 
     async fn prepare_all(
@@ -153,20 +164,48 @@ impl World {
         release: ReleaseNumber,
         images: BTreeMap<ServiceName, ImageRequest>,
         source: Option<Digest>,
+        secrets: &[(&str, &str)],
     ) -> ArtifactState {
-        let artifacts = Artifacts {
-            environment: self.environment.clone(),
-            release,
-            source,
-            builds: Vec::new(),
-            images,
-        };
-        self.engine.prepare(&artifacts).await.unwrap();
+        let artifacts = self.artifacts(release, images, source);
+        let secrets = secrets.iter().map(|(name, value)| {
+            let value = SecretValue::new(value.as_bytes().to_vec());
+            (SecretName::new(*name).unwrap(), value)
+        });
+        let secrets = secrets.collect();
+        self.engine.prepare(&artifacts, &secrets).await.unwrap();
         self.until(|observation| {
             let state = observation.artifacts.get(&release)?;
             (*state != ArtifactState::Building).then(|| state.clone())
         })
         .await
+    }
+
+    fn artifacts(
+        &self,
+        release: ReleaseNumber,
+        images: BTreeMap<ServiceName, ImageRequest>,
+        source: Option<Digest>,
+    ) -> Artifacts {
+        Artifacts {
+            environment: self.environment.clone(),
+            release,
+            source,
+            builds: Vec::new(),
+            images,
+        }
+    }
+
+    /// Begins to make a release of the service `web`.
+    pub(crate) async fn begin(&self, release: ReleaseNumber, image: ImageRequest) {
+        let images = BTreeMap::from([(web(), image)]);
+        let artifacts = self.artifacts(release, images, None);
+        let secrets = BTreeMap::new();
+        self.engine.prepare(&artifacts, &secrets).await.unwrap();
+    }
+
+    /// Returns the tag of the image of the service `web`.
+    pub(crate) fn tag(&self, release: ReleaseNumber) -> String {
+        format!("towpath/{}-dev-web:r{release}", self.environment.app)
     }
 
     /// Waits until something is seen.

@@ -6,8 +6,10 @@ use std::path::{Component, Path, PathBuf};
 use towpath_compose::model::{Build, Service};
 
 use super::isolation;
-use crate::container::{Image, ImageBuild, PullPolicy};
+use crate::container::{BuildSecret, Image, ImageBuild, PullPolicy};
+use crate::id::SecretName;
 use crate::render::context::{Context, Subject};
+use crate::render::limits::rlimits;
 
 /// Returns where the service's image comes from; complains when it can come from nowhere.
 pub(super) fn image(context: &mut Context<'_>, subject: &Subject<'_>) -> Image {
@@ -95,7 +97,7 @@ fn built(context: &mut Context<'_>, name: &str, service: &Service, build: &Build
         target: build.target.clone(),
         args: text(&build.args),
         labels: build.labels.clone(),
-        cache_from: build.cache_from.clone(),
+        cache_from: caches(context, name, build),
         no_cache: build.no_cache,
         pull: build.pull || service.pull_policy.as_deref() == Some("always"),
         network: build.network.clone(),
@@ -106,7 +108,76 @@ fn built(context: &mut Context<'_>, name: &str, service: &Service, build: &Build
             .collect(),
         shm_bytes: shm.and_then(|bytes| u64::try_from(bytes).ok()),
         tags,
+        secrets: secrets(context, name, build),
+        agents: agents(context, name, build),
+        ulimits: rlimits(&build.ulimits),
     }))
+}
+
+/// Returns the secrets that the build may read.
+fn secrets(context: &mut Context<'_>, name: &str, build: &Build) -> Vec<BuildSecret> {
+    let mut secrets = Vec::new();
+    for (index, mount) in build.secrets.iter().enumerate() {
+        let index = format!("[{index}]");
+        let span = context.compose(&["services", name, "build", "secrets", &index]);
+        if mount.uid.is_some() || mount.gid.is_some() || mount.mode.is_some() {
+            let message = format!("the Dockerfile says who may read `{}`", mount.source);
+            let help = "write `uid`, `gid` and `mode` into its `RUN --mount=type=secret`";
+            context.warn("ignored", message, span.clone(), help);
+        }
+        match SecretName::new(mount.source.as_str()) {
+            Ok(secret) => secrets.push(BuildSecret {
+                id: mount.target.clone().unwrap_or_else(|| mount.source.clone()),
+                secret,
+                version: None,
+            }),
+            Err(invalid) => context.refuse("bad-name", invalid.to_string(), span, invalid.rule),
+        }
+    }
+    secrets
+}
+
+/// Returns the names by which the build asks for the SSH agent.
+fn agents(context: &mut Context<'_>, name: &str, build: &Build) -> Vec<String> {
+    let mut agents = Vec::new();
+    for (index, key) in build.ssh.iter().enumerate() {
+        if key.path.is_some() {
+            let index = format!("[{index}]");
+            let span = context.compose(&["services", name, "build", "ssh", &index]);
+            let message = format!("the key of `{}` is in a file of this machine", key.id);
+            let help = "write `default`, and load the key into the SSH agent that `towpath serve` is started with";
+            context.refuse("not-supported", message, span, help);
+        }
+        agents.push(key.id.clone());
+    }
+    agents
+}
+
+/// Returns the images whose layers may be reused. A cache of another kind is passed over, as Compose
+/// says.
+fn caches(context: &mut Context<'_>, name: &str, build: &Build) -> Vec<String> {
+    let mut images = Vec::new();
+    for (index, stated) in build.cache_from.iter().enumerate() {
+        let part = |key: &str| {
+            let mut parts = stated.split(',').filter_map(|part| part.split_once('='));
+            parts.find_map(|(name, value)| (name.trim() == key).then(|| value.trim().to_owned()))
+        };
+        let image = match part("type").as_deref() {
+            None => Some(stated.clone()),
+            Some("registry") => part("ref"),
+            Some(_) => None,
+        };
+        if let Some(image) = image {
+            images.push(image);
+            continue;
+        }
+        let index = format!("[{index}]");
+        let span = context.compose(&["services", name, "build", "cache_from", &index]);
+        let message = format!("the cache `{stated}` is not used");
+        let help = "name an image of a registry: `type=registry,ref=...`";
+        context.warn("ignored", message, span, help);
+    }
+    images
 }
 
 /// Returns the build context relative to the source tree; complains when it is not in it.

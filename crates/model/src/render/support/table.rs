@@ -42,12 +42,12 @@ pub const SUPPORT: &[Attribute] = &[
     row(
         "build.cache_from",
         Needless("an image is not built"),
-        Honoured,
+        Translated("images of registries; a cache of another kind is passed over, with a warning"),
     ),
     row(
         "build.cache_to",
         Needless("an image is not built"),
-        Ignored("the cache is the engine's own"),
+        Ignored("the cache is the engine's own, and no image is pushed"),
     ),
     row(
         "build.context",
@@ -67,7 +67,7 @@ pub const SUPPORT: &[Attribute] = &[
     row(
         "build.entitlements",
         Needless("an image is not built"),
-        Refused("a build has no privileges"),
+        Refused("a build has no privileges; write `network: host` for the machine's network"),
     ),
     row(
         "build.extra_hosts",
@@ -80,7 +80,11 @@ pub const SUPPORT: &[Attribute] = &[
         Ignored("it is for Windows"),
     ),
     row("build.labels", Needless("an image is not built"), Honoured),
-    row("build.network", Needless("an image is not built"), Honoured),
+    row(
+        "build.network",
+        Needless("an image is not built"),
+        Translated("`default`, `host` or `none`: a build is in no other network"),
+    ),
     row(
         "build.no_cache",
         Needless("an image is not built"),
@@ -99,7 +103,7 @@ pub const SUPPORT: &[Attribute] = &[
     row(
         "build.privileged",
         Needless("an image is not built"),
-        Refused("a build has no privileges"),
+        Refused("a build has no privileges; do at the container's start what needs them"),
     ),
     row(
         "build.provenance",
@@ -115,24 +119,24 @@ pub const SUPPORT: &[Attribute] = &[
     row(
         "build.secrets",
         Needless("an image is not built"),
-        Refused("pass what is not secret in `args`; fetch what is secret before the build"),
+        Translated("secrets of the environment, by their versions; the Dockerfile mounts them"),
     ),
     row(
         "build.shm_size",
         Needless("an image is not built"),
-        Honoured,
+        Translated("from Docker Engine 23 on: BuildKit before that does not know it"),
     ),
     row(
         "build.ssh",
         Needless("an image is not built"),
-        Refused("fetch what needs the key before the build"),
+        Translated("`default`: the SSH agent that `towpath serve` has; key files are refused"),
     ),
     row("build.tags", Needless("an image is not built"), Honoured),
     row("build.target", Needless("an image is not built"), Honoured),
     row(
         "build.ulimits",
         Needless("an image is not built"),
-        Ignored("a build has the limits of the engine"),
+        Translated("from Docker Engine 23 on: BuildKit before that does not know it"),
     ),
     row(
         "cap_add",

@@ -1,0 +1,204 @@
+//! Images that BuildKit builds: secrets, caches, and how a build fails. What of it this Docker's own
+//! frontend knows, which is BuildKit 0.8's: no other can be pulled here.
+
+use futures_util::StreamExt as _;
+use towpath_model::container::{BuildSecret, ImageBuild};
+use towpath_model::id::{ReleaseNumber, SecretName, SecretVersion};
+use towpath_model::observation::ArtifactState;
+use towpath_model::port::Engine as _;
+
+use super::daemon::IMAGE;
+use super::support::{FIRST, World, built, inline, spec};
+use crate::support::eventually;
+
+const VALUE: &str = "s3cr3t-of-the-build-4711";
+
+fn secret(id: &str, name: &str, version: u32) -> BuildSecret {
+    BuildSecret {
+        id: id.to_owned(),
+        secret: SecretName::new(name).unwrap(),
+        version: Some(SecretVersion(version)),
+    }
+}
+
+fn with_secret(text: &str) -> ImageBuild {
+    ImageBuild {
+        secrets: vec![secret("token", "npm", 1)],
+        ..inline(text)
+    }
+}
+
+fn failure(state: ArtifactState) -> (String, Vec<String>) {
+    match state {
+        ArtifactState::Failed {
+            reason, log_tail, ..
+        } => (reason, log_tail),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_step_reads_a_secret_which_the_image_and_the_disk_do_not_have() {
+    let world = World::without_release().await;
+    let recipe = with_secret(&format!(
+        "FROM {IMAGE}\nRUN --mount=type=secret,id=token wc -c < /run/secrets/token > /length\n"
+    ));
+    let state = world
+        .prepare_with(FIRST, built(recipe), &[("npm", VALUE)])
+        .await;
+    assert_eq!(state, ArtifactState::Ready);
+    let id = world
+        .start(1, spec("cat /length; ls /run/secrets 2>/dev/null"))
+        .await;
+    let said = world.until_exited(&id).await.log_tail;
+    assert_eq!(said.first(), Some(&VALUE.len().to_string()), "{said:?}");
+    assert_eq!(said.len(), 1, "{said:?}");
+    let tag = world.tag(FIRST);
+    let history = world.docker.image_history(&tag).await.unwrap();
+    assert!(!format!("{history:?}").contains(VALUE));
+    let mut image = Vec::new();
+    let mut pieces = world.docker.export_image(&tag);
+    while let Some(piece) = pieces.next().await {
+        image.extend_from_slice(&piece.unwrap());
+    }
+    assert!(image.len() > 1 << 20 && !has(&image, VALUE));
+    for file in files(world.path()) {
+        let content = std::fs::read(&file).unwrap();
+        assert!(!has(&content, VALUE), "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_prints_a_secret_and_fails_does_not_give_it_away() {
+    let world = World::without_release().await;
+    let recipe = with_secret(&format!(
+        "FROM {IMAGE}\nRUN --mount=type=secret,id=token echo it is $(cat /run/secrets/token); exit 3\n"
+    ));
+    let state = world
+        .prepare_with(FIRST, built(recipe), &[("npm", VALUE)])
+        .await;
+    let (reason, log_tail) = failure(state);
+    assert!(reason.contains("`web`") && reason.contains('3'), "{reason}");
+    assert!(
+        log_tail.iter().any(|line| line == "it is ***"),
+        "{log_tail:?}"
+    );
+    assert!(!format!("{reason}{log_tail:?}").contains(VALUE));
+}
+
+#[tokio::test]
+async fn a_secret_that_the_recipe_does_not_name_is_named() {
+    let world = World::without_release().await;
+    let recipe = with_secret(&format!(
+        "FROM {IMAGE}\nRUN --mount=type=secret,id=other,required cat /run/secrets/other\n"
+    ));
+    let state = world
+        .prepare_with(FIRST, built(recipe), &[("npm", VALUE)])
+        .await;
+    let (reason, _) = failure(state);
+    assert!(reason.contains("other"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_cache_mount_is_there_at_the_next_build() {
+    let world = World::without_release().await;
+    let cache = format!("--mount=type=cache,target=/c,id={}", world.environment.app);
+    let first = inline(&format!("FROM {IMAGE}\nRUN {cache} echo kept > /c/it\n"));
+    let state = world.prepare(FIRST, built(first)).await;
+    assert_eq!(state, ArtifactState::Ready);
+    let second = inline(&format!("FROM {IMAGE}\nRUN {cache} cp /c/it /it\n"));
+    // A start takes the first release's images: this build has to succeed.
+    let state = world.prepare(ReleaseNumber(2), built(second)).await;
+    assert_eq!(state, ArtifactState::Ready);
+}
+
+#[tokio::test]
+async fn a_dockerfile_may_have_rules_of_its_own_for_what_is_ignored() {
+    let world = World::without_release().await;
+    let dockerfile = format!("FROM {IMAGE}\nCOPY . /app\nRUN ls -A /app > /list\n");
+    let source = world.source(&[
+        ("docker/web", &dockerfile),
+        ("docker/web.dockerignore", "b\n"),
+        (".dockerignore", "a\n"),
+        ("a", ""),
+        ("b", ""),
+    ]);
+    let recipe = ImageBuild {
+        context: ".".to_owned(),
+        dockerfile: Some("docker/web".to_owned()),
+        ..ImageBuild::default()
+    };
+    let state = world.prepare_from(FIRST, built(recipe), Some(source)).await;
+    assert_eq!(state, ArtifactState::Ready);
+    let id = world.start(1, spec("cat /list")).await;
+    let said = world.until_exited(&id).await.log_tail;
+    assert_eq!(said, [".dockerignore", "a", "docker"]);
+}
+
+#[tokio::test]
+async fn a_build_that_is_given_up_ends_at_once() {
+    let world = World::without_release().await;
+    let line = format!("sleep 98{}", std::process::id());
+    let recipe = inline(&format!("FROM {IMAGE}\nRUN {line}\n"));
+    world.begin(FIRST, built(recipe)).await;
+    eventually("the step begins", || runs(&line)).await;
+    let environment = &world.environment;
+    world.engine.keep_artifacts(environment, &[]).await.unwrap();
+    eventually("the step ends", || !runs(&line)).await;
+}
+
+#[tokio::test]
+async fn an_ssh_agent_that_nobody_has_is_named_before_anything_is_built() {
+    let world = World::without_release().await;
+    let recipe = ImageBuild {
+        agents: vec!["default".to_owned()],
+        ..inline(&format!("FROM {IMAGE}\n"))
+    };
+    let (reason, _) = failure(world.prepare(FIRST, built(recipe)).await);
+    assert!(reason.contains("SSH_AUTH_SOCK"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_step_reaches_the_ssh_agent() {
+    let world = World::without_release().await;
+    let socket = world.path().join("agent");
+    let _agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let world = world.reopen_with(|config| config.ssh_agent = Some(socket));
+    let recipe = ImageBuild {
+        agents: vec!["default".to_owned()],
+        ..inline(&format!(
+            "FROM {IMAGE}\nRUN --mount=type=ssh,required test -S $SSH_AUTH_SOCK\n"
+        ))
+    };
+    let state = world.prepare(FIRST, built(recipe)).await;
+    assert_eq!(state, ArtifactState::Ready);
+}
+
+/// Tells whether some process of this machine has these words.
+fn runs(line: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let mut lines = processes.filter_map(|entry| {
+        let line = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.any(|one| one.trim_end() == line)
+}
+
+fn has(content: &[u8], text: &str) -> bool {
+    content
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
+}
+
+fn files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            files.extend(self::files(&entry.path()));
+        } else if entry.file_type().unwrap().is_file() {
+            files.push(entry.path());
+        }
+    }
+    files
+}
