@@ -1,8 +1,8 @@
 //! How fast files are loaded: all cases in one process, and one file beside the real
 //! `docker compose config`. Figures to be read, not a test.
 //!
-//! The real program is looked for where `scripts/compose-oracle` installs it, or under the name that
-//! `DOCKER_COMPOSE` gives; without it only our own figures are printed.
+//! The real program is the one that `scripts/compose-oracle` installs, or that `DOCKER_COMPOSE` names;
+//! without it only our own figures are printed.
 
 #![expect(
     clippy::unwrap_used,
@@ -116,15 +116,13 @@ fn all_cases() {
 }
 
 fn real_program() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("DOCKER_COMPOSE") {
-        return Some(named.into());
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
-        PathBuf::from,
-    );
-    let program = target.join("compose-oracle/bin/docker-compose");
-    program.exists().then_some(program)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let oracle = Command::new(root.join("scripts/compose-oracle"))
+        .arg("where")
+        .output()
+        .ok()?;
+    let printed = String::from_utf8(oracle.stdout).ok()?;
+    oracle.status.success().then(|| printed.trim().into())
 }
 
 /// Returns the median wall time of a command.
@@ -152,7 +150,7 @@ fn beside_the_real_program() {
         ours.as_secs_f64() * 1e3
     );
     let Some(program) = real_program() else {
-        println!("the real program is not there: scripts/compose-oracle where");
+        println!("the real program cannot be had: scripts/compose-oracle where");
         return;
     };
     let mut real = Command::new(program);
