@@ -111,15 +111,13 @@ fn paused(turn: &Turn<'_>, deployment: &Deployment) -> Move {
     let Some(pause) = &deployment.paused else {
         return Move::Stay;
     };
-    let expired = elapsed(pause.since, turn.now) >= deployment.settings.pause_expiry;
-    // A rollback is never rolled back, and least of all because somebody forgot it.
-    if expired && deployment.kind == Kind::Rollback && pause.reason == PauseReason::Manual {
-        return Move::Resume;
-    }
-    if expired {
+    if elapsed(pause.since, turn.now) >= deployment.settings.pause_expiry {
         let reason = format!("the pause expired: {}", pause.detail);
+        // A rollback that has the traffic is not rolled back because somebody forgot it: a person decides.
+        let keeps_traffic =
+            deployment.kind == Kind::Rollback && matches!(deployment.phase, Phase::Shifting { .. });
         return Move::Fail(Failure {
-            aborted: true,
+            aborted: !keeps_traffic,
             ..failure(turn, None, reason)
         });
     }

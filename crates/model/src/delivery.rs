@@ -234,8 +234,7 @@ pub struct Rollout {
     /// Whether a failed deployment is rolled back by itself; otherwise it pauses for a person.
     /// Default: true.
     pub automatic_rollback: Option<bool>,
-    /// How long a pause for a person may last before the deployment is aborted, or a rollback goes
-    /// on. Default: 24h.
+    /// How long a pause for a person may last before the deployment is aborted. Default: 24h.
     #[schemars(with = "Option<schema::DurationText>")]
     pub pause_expiry: Option<Duration>,
     /// When the new release is given up for what the router measures of it.

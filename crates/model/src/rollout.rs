@@ -55,8 +55,7 @@ pub struct Settings {
     pub automatic_rollback: bool,
     /// What makes the router's counts a verdict against the candidate.
     pub analysis: Analysis,
-    /// How long a pause for a person may last before the deployment is aborted, or a
-    /// rollback goes on.
+    /// How long a pause for a person may last before the deployment is aborted.
     #[serde(with = "duration")]
     pub pause_expiry: Duration,
 }

@@ -288,19 +288,19 @@ fn a_rollback_that_has_the_traffic_does_not_give_it_back() {
 }
 
 #[test]
-fn a_rollback_that_was_paused_and_forgotten_goes_on() {
+fn a_rollback_that_was_paused_and_forgotten_keeps_the_traffic_and_holds() {
     let (mut world, rollback) = rolling_back_to_v1();
     world.environment.pause("ada", world.now).unwrap();
     world.silent = false;
-    let expiry = world.environment.deployment.as_ref().unwrap();
-    let expiry = expiry.settings.pause_expiry;
-    world.pass(Duration::from_secs(5));
-    assert_eq!(
-        world.environment.deployment.as_ref().unwrap().state(),
-        State::Paused
-    );
+    let deployment = world.environment.deployment.as_ref().unwrap();
+    let expiry = deployment.settings.pause_expiry;
     world.now = world.now.checked_add(expiry).unwrap();
-    assert_eq!(world.finish(rollback).outcome(), Some(Outcome::Succeeded));
+    let deployment = world.finish(rollback);
+    assert_eq!(deployment.outcome(), Some(Outcome::RollbackFailed));
+    let reason = deployment.failure.unwrap().reason;
+    assert!(reason.contains("the pause expired"), "{reason}");
+    assert!(world.environment.hold.is_some());
+    world.settle();
     assert_eq!(world.weights("web").get("v1"), Some(&10_000));
 }
 
