@@ -5,8 +5,9 @@ use towpath_model::id::DeploymentNumber;
 use towpath_model::release::RenderedService;
 use towpath_model::rollout::Strategy;
 
-use crate::sim::clock::{Ms, ms};
+use crate::sim::clock::{Ms, ms, since_start};
 use crate::sim::invariant::{Broken, Invariant};
+use crate::sim::nature::Nature;
 use crate::sim::plane::Plane;
 use crate::sim::world::World;
 
@@ -78,7 +79,21 @@ pub(in crate::sim) fn is_at_rest(world: &World) -> bool {
     let record = &ledger.record;
     record.deployment.is_none()
         && record.waiting.is_none()
-        && world.now > ledger.changed_at.max(calm) + REST
+        && world.now > ledger.changed_at.max(calm).max(restart_due(record)) + REST
+}
+
+/// Returns when the last sound service that ended too often may be started again.
+fn restart_due(record: &Environment) -> Ms {
+    let services = record
+        .stable_rendering()
+        .into_iter()
+        .flat_map(|rendering| rendering.services.values());
+    services
+        .filter(|service| Nature::of(&service.spec).is_sound())
+        .filter_map(|service| record.backoff.get(&service.workload))
+        .map(|backoff| since_start(backoff.until))
+        .max()
+        .unwrap_or(0)
 }
 
 /// Checks the world at its end: no deployment hangs, what should serve does, nothing else is left.
@@ -113,7 +128,7 @@ pub(in crate::sim) fn at_the_end(world: &World) -> Result<(), Broken> {
 fn serves(world: &World, service: &RenderedService) -> Result<(), Broken> {
     let record = &world.ledger.record;
     let wanted = usize::try_from(record.wanted(service)).unwrap_or(usize::MAX);
-    let sound = crate::sim::nature::Nature::of(&service.spec).is_sound();
+    let sound = Nature::of(&service.spec).is_sound();
     let well: Vec<_> = world
         .engine
         .processes
