@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::counts::Counts;
 use crate::http::Client;
 use crate::plan::{Kind, LoadPlan, PlanError, Stream};
+use crate::pulse::Pulse;
 use crate::schedule::Schedule;
 use crate::tally::Tally;
 use crate::websocket;
@@ -19,6 +20,7 @@ use crate::websocket;
 #[derive(Debug)]
 pub struct Handle {
     streams: Vec<Arc<Running>>,
+    pulse: Arc<Pulse>,
     origin: Instant,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -40,11 +42,12 @@ impl LoadPlan {
         let origin = Instant::now();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let pulse = Arc::new(Pulse::default());
         let mut streams = Vec::with_capacity(self.streams.len());
         for plan in self.streams {
             let stream = Arc::new(Running {
                 client: Client::new(self.target, &self.host, plan.kind, tasks.clone()),
-                tally: Tally::new(&plan.name, origin),
+                tally: Tally::new(&plan.name, origin, Arc::clone(&pulse)),
                 plan,
             });
             start_stream(&stream, origin, &stop, &tasks);
@@ -53,6 +56,7 @@ impl LoadPlan {
         let guard = stop.clone().drop_guard();
         Ok(Handle {
             streams,
+            pulse,
             origin,
             stop,
             tasks,
@@ -150,6 +154,13 @@ impl Handle {
     /// [`Answers::last_sent_at`](crate::Answers).
     pub fn elapsed(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// Returns the longest time since a moment of the load's clock in which no request of any stream
+    /// was answered as it should be. It is not known further back than some tens of thousands of
+    /// answers.
+    pub fn longest_silence(&self, since: Duration) -> Duration {
+        self.pulse.longest_silence(since, self.elapsed())
     }
 
     /// Starts no more requests, waits for the outstanding ones (each at most its stream's timeout),

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::counts::FailureKind;
 use crate::generator::Running;
-use crate::plan::{Kind, VERSION_HEADER};
+use crate::plan::Kind;
 use crate::tally::{Outcome, Start};
 
 /// The most of a body that is looked at for the expected text.
@@ -235,7 +235,7 @@ impl Running {
         let status = response.status();
         let version = response
             .headers()
-            .get(VERSION_HEADER)
+            .get(self.plan.version_header)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let mut body = response.into_body();
         let mut seen = Vec::new();

@@ -9,6 +9,7 @@ mod generator;
 mod http;
 mod latency;
 mod plan;
+mod pulse;
 mod schedule;
 mod tally;
 mod websocket;

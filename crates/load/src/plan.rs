@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hyper::{Method, Uri};
 
-/// The header in which the example app says which version answered. A 5xx that carries it came from
-/// the app itself; one without it was made on the way, by the router.
+/// The header in which an app says which version answered, where its stream names no other. A 5xx
+/// that carries it came from the app itself; one without it was made on the way, by the router.
 pub const VERSION_HEADER: &str = "x-launches-version";
 
 /// Slowest and fastest accepted rates, per second.
@@ -41,6 +41,8 @@ pub struct Stream {
     pub payload: Option<Payload>,
     /// Text that a good answer's body contains; nothing is checked when it is `None`.
     pub expect: Option<String>,
+    /// The header in which the app says which version answered.
+    pub version_header: &'static str,
     /// The longest that one request may take, from connecting to the last byte of the answer.
     pub timeout: Duration,
     /// Requests outstanding at once. Beyond it requests wait, and their waiting is part of their
@@ -138,6 +140,7 @@ impl Stream {
             method: Method::GET,
             payload: None,
             expect: None,
+            version_header: VERSION_HEADER,
             timeout: Duration::from_secs(seconds),
             max_in_flight: 1_000,
         }
@@ -165,6 +168,13 @@ impl Stream {
     #[must_use]
     pub fn expecting(mut self, text: &str) -> Self {
         self.expect = Some(text.to_owned());
+        self
+    }
+
+    /// Says in which header, in lower case, the app tells its version.
+    #[must_use]
+    pub fn versioned_by(mut self, header: &'static str) -> Self {
+        self.version_header = header;
         self
     }
 

@@ -1,10 +1,11 @@
 //! Counts the outcomes of one stream while it runs. It knows nothing of sockets.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use crate::counts::{Counts, FailureKind, FailureNote, NOTES_KEPT};
+use crate::pulse::Pulse;
 
 /// More versions than any run has; beyond it answers count under [`OTHER_VERSION`].
 const VERSIONS_KEPT: usize = 64;
@@ -57,14 +58,16 @@ pub(crate) struct Tally {
     stream: String,
     origin: Instant,
     counts: Mutex<Counts>,
+    pulse: Arc<Pulse>,
 }
 
 impl Tally {
-    pub(crate) fn new(stream: &str, origin: Instant) -> Self {
+    pub(crate) fn new(stream: &str, origin: Instant, pulse: Arc<Pulse>) -> Self {
         Self {
             stream: stream.to_owned(),
             origin,
             counts: Mutex::default(),
+            pulse,
         }
     }
 
@@ -117,6 +120,7 @@ impl Tally {
         match outcome {
             Outcome::Good { version } => {
                 counts.ok += 1;
+                self.pulse.beat(now.saturating_duration_since(self.origin));
                 self.answered(counts, version, sent_at, 0);
             }
             Outcome::OwnError { version } => self.answered(counts, Some(version), sent_at, 1),

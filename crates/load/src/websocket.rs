@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::counts::FailureKind;
 use crate::generator::Running;
 use crate::http::judge;
-use crate::plan::VERSION_HEADER;
 use crate::schedule::Schedule;
 use crate::tally::{Outcome, Start};
 
@@ -129,7 +128,7 @@ impl Session {
         // Only delays small writes when it fails.
         drop(tcp.set_nodelay(true));
         let version_of = |headers: &hyper::HeaderMap| {
-            let value = headers.get(VERSION_HEADER)?;
+            let value = headers.get(plan.version_header)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         match tokio_tungstenite::client_async(request, tcp).await {

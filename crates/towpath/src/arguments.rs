@@ -97,10 +97,13 @@ pub(crate) enum Command {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
+    /// What the story's app runs on: a raffle as processes, or a web shop as containers
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineName::Process)]
+    pub(crate) engine: EngineName,
     /// Print what was measured as JSON, and nothing of the story
     #[arg(long)]
     pub(crate) json: bool,
-    /// Keep the directory when it ends
+    /// Keep the directory when it ends, and the base images on Docker
     #[arg(long)]
     pub(crate) keep: bool,
 }

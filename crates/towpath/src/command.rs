@@ -45,6 +45,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
     match arguments.command {
         Command::Demo(demo) => {
             demo::run(demo::Options {
+                engine: demo.engine.into(),
                 json: demo.json,
                 keep: demo.keep,
             })

@@ -14,6 +14,8 @@ FAULT = os.environ.get("SHOP_FAULT", "none")
 UPLOADS = "/uploads"
 LARGEST_UPLOAD = 1 << 20
 REPORT_S = 0.4
+# PostgreSQL takes 100 by default; there may be several instances, of two releases.
+CONNECTIONS = 8
 PORT = 8000
 
 
@@ -40,27 +42,34 @@ def cache():
 
 
 class Shop:
-    """What a thread of the server works with. A connection that broke is made anew, once."""
+    """What the threads of the server work with: a few connections to the database, in turns."""
 
     def __init__(self):
-        self.own = threading.local()
+        self.turns = threading.BoundedSemaphore(CONNECTIONS)
+        self.idle = []
         self.cache = cache()
 
     def query(self, text, values=()):
         import psycopg2
 
-        for attempt in (1, 2):
-            connection = getattr(self.own, "connection", None)
-            if connection is None:
-                connection = self.own.connection = database()
+        with self.turns:
             try:
-                with connection.cursor() as cursor:
-                    cursor.execute(text, values)
-                    return cursor.fetchall() if cursor.description else []
+                return self.ask(text, values)
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                self.own.connection = None
-                if attempt == 2:
-                    raise
+                # A connection that broke while nobody used it: those that are left may have, too.
+                self.idle.clear()
+                return self.ask(text, values)
+
+    def ask(self, text, values):
+        try:
+            connection = self.idle.pop()
+        except IndexError:
+            connection = database()
+        with connection.cursor() as cursor:
+            cursor.execute(text, values)
+            rows = cursor.fetchall() if cursor.description else []
+        self.idle.append(connection)
+        return rows
 
     def page(self):
         rows = self.query("select name, price_cents from products order by id")
@@ -151,11 +160,16 @@ def handler(shop):
     return Handler
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Customers who were kept waiting come all at once; Python's own default is 5.
+    request_queue_size = 1024
+
+
 def web():
     if FAULT == "crash":
         sys.exit("this release crashes at its start")
-    server = ThreadingHTTPServer(("0.0.0.0", PORT), handler(Shop()))
-    server.daemon_threads = True
+    server = Server(("0.0.0.0", PORT), handler(Shop()))
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"shop {VERSION} listens on {PORT}")
     server.serve_forever(poll_interval=0.1)

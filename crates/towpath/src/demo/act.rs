@@ -20,17 +20,20 @@ pub(crate) struct Act {
     pub(crate) requests: u64,
     /// Those of them that were lost: no answer, a wrong one, or an error that no release made.
     pub(crate) failed: u64,
-    /// WebSocket sessions, with their last messages, that ended with the process that had them
-    /// when it was killed. Nobody can take them over.
+    /// What ended with the instance that had it when it was killed, and what nobody can take over:
+    /// WebSocket sessions with their last messages, orders.
     pub(crate) cut: u64,
     /// Those that a release answered with an error of its own.
     pub(crate) own_errors: u64,
+    /// The longest time in which no request was answered as it should be, in seconds.
+    pub(crate) silence_seconds: f64,
     /// The last failures, in words.
     pub(crate) failures: Vec<String>,
 }
 
 impl Act {
-    /// Makes the record of an act from what was counted during it.
+    /// Makes the record of an act from what was counted during it. The time without an answer is
+    /// not among the counts: see [`Act::with_silence`].
     pub(crate) fn new(name: &str, outcome: Outcome, took: Duration, counts: &Counts) -> Self {
         Self {
             name: name.to_owned(),
@@ -41,6 +44,7 @@ impl Act {
             failed: counts.failed.total(),
             cut: 0,
             own_errors: counts.own_errors(),
+            silence_seconds: 0.0,
             failures: counts
                 .last_failures
                 .iter()
@@ -49,7 +53,21 @@ impl Act {
         }
     }
 
-    /// Counts what was lost with a killed process apart.
+    /// Adds the longest time without an answer.
+    #[must_use]
+    pub(crate) fn with_silence(mut self, silence: Duration) -> Self {
+        self.silence_seconds = silence.as_secs_f64();
+        self
+    }
+
+    /// Counts the releases' own errors as failures: there should be none.
+    #[must_use]
+    pub(crate) fn without_own_errors(mut self) -> Self {
+        self.failed += std::mem::take(&mut self.own_errors);
+        self
+    }
+
+    /// Counts what was lost with a killed instance apart.
     #[must_use]
     pub(crate) fn with_cut(mut self, cut: u64) -> Self {
         self.cut = cut.min(self.failed);

@@ -5,8 +5,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::process::{Child, Command};
+use towpath_model::port::Clock as _;
+
+use crate::role::clock::SystemClock;
 
 /// Longer than any command of the story takes.
 const LONGEST: Duration = Duration::from_mins(2);
@@ -28,6 +32,8 @@ pub(crate) struct Answer {
     pub(crate) json: Value,
     /// What it said on standard error.
     pub(crate) complaint: String,
+    /// When it was typed.
+    pub(crate) began_at: Timestamp,
     /// How long it took, its own start included.
     pub(crate) took: Duration,
 }
@@ -68,6 +74,7 @@ impl CommandLine {
 
     /// Runs a command to its end, with `--json`.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Result<Answer> {
+        let began_at = SystemClock.now();
         let started = tokio::time::Instant::now();
         let mut command = self.command(arguments);
         command
@@ -83,6 +90,7 @@ impl CommandLine {
             code: output.status.code().unwrap_or(-1),
             json: last_document(&text),
             complaint: String::from_utf8_lossy(&output.stderr).into_owned(),
+            began_at,
             took: started.elapsed(),
         })
     }

@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::act::Act;
+use super::side_by_side::Side;
 
 /// Everything that the demo measured.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -16,7 +17,9 @@ pub(crate) struct Report {
     pub(crate) acts: Vec<Act>,
     /// What was measured beside them.
     pub(crate) measures: Vec<Measure>,
-    /// Processes that were left when everything was taken down.
+    /// One release in our way and in others, where there was another way to compare with.
+    pub(crate) side_by_side: Vec<Side>,
+    /// What was left when everything was taken down: processes, things on Docker.
     pub(crate) left_behind: Vec<String>,
 }
 
@@ -91,8 +94,13 @@ impl Teller {
         ));
     }
 
-    /// Closes an act.
-    pub(crate) fn closes(self, act: &Act) {
+    /// Opens what is no act of the story.
+    pub(crate) fn side_note(self, name: &str) {
+        self.print(&format!("\n    {}", self.painted("1;36", name)));
+    }
+
+    /// Closes an act. `cut` says what ended with an instance, if something did.
+    pub(crate) fn closes(self, act: &Act, cut: &str) {
         let (colour, mark) = if act.is_good() {
             ("32", "ok")
         } else {
@@ -104,10 +112,7 @@ impl Teller {
             String::new()
         };
         let cut = if act.cut > 0 {
-            format!(
-                ", {} WebSocket sessions and messages ended with the process",
-                act.cut
-            )
+            format!(", {} {cut} ended with it", act.cut)
         } else {
             String::new()
         };
@@ -130,6 +135,10 @@ impl Teller {
             return writeln!(std::io::stdout(), "{json}").context("cannot print the report");
         }
         self.print(&format!("\n{}\n", table(report)));
+        if !report.side_by_side.is_empty() {
+            self.line("the same release, under the same load:");
+            self.print(&format!("\n{}\n", sides(&report.side_by_side)));
+        }
         for measure in &report.measures {
             let word = if measure.is_met() {
                 "goal: below"
@@ -142,7 +151,7 @@ impl Teller {
             ));
         }
         let orphans = match report.left_behind.as_slice() {
-            [] => "no process was left behind".to_owned(),
+            [] => "nothing was left behind".to_owned(),
             left => format!("LEFT BEHIND: {}", left.join(", ")),
         };
         self.line(&orphans);
@@ -163,6 +172,31 @@ impl Teller {
             drop(writeln!(std::io::stdout(), "{text}"));
         }
     }
+}
+
+fn sides(sides: &[Side]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "way",
+        "seconds",
+        "requests",
+        "failed",
+        "longest without an answer, s",
+    ]);
+    for side in sides {
+        table.add_row([
+            side.way.clone(),
+            format!("{:.2}", side.seconds),
+            side.requests.to_string(),
+            side.failed.to_string(),
+            format!("{:.2}", side.silence_seconds),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 fn table(report: &Report) -> Table {

@@ -1,26 +1,27 @@
-//! The story: what happens in each act, and what should come of it. Not how it is measured or told.
+//! The story: what happens in each act, and what should come of it. Not how it is measured or told,
+//! nor who plays.
+
+mod kill;
+mod wait;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::process::Signal;
-use serde_json::Value;
 use tokio::process::Child;
 use tokio::time::Instant;
-use towpath_load::{Counts, Handle, LoadPlan, Stream};
+use towpath_load::{Counts, Handle, LoadPlan};
 
 use super::act::{Act, Outcome};
-use super::answer::{deployment, deployment_state, is_scaled, words};
+use super::answer::{deployment, deployment_state, is_scaled};
+use super::cast::{Ledger, Since};
 use super::command_line::Answer;
 use super::process::Process;
 use super::report::{Measure, Report, Teller};
-use super::stage::{START_MS, Stage, Version};
+use super::side_by_side::{self, Side};
+use super::stage::{Fault, Stage, Version};
 
-/// The longest that anything that is waited for takes.
-const LONGEST: Duration = Duration::from_mins(1);
-
-/// The stream of WebSocket sessions.
-const WEBSOCKETS: &str = "websocket";
+/// The act that is compared with other ways to bring a release out.
+const COMPARED: &str = "good release, rolling";
 
 /// The story as far as it is told.
 struct Telling<'a> {
@@ -31,13 +32,25 @@ struct Telling<'a> {
     report: Report,
 }
 
+/// Where an act begins.
+#[derive(Debug)]
+struct Beginning {
+    counts: Counts,
+    at: Duration,
+}
+
 /// Tells the whole story.
-pub(crate) async fn tell(stage: &Stage, teller: &Teller) -> Result<Report> {
+pub(crate) async fn tell(stage: &mut Stage, teller: &Teller) -> Result<Report> {
+    stage.prepare(teller).await?;
     let control_plane = stage.command_line().serve_and_await().await?;
     let mut report = Report::default();
     first_releases(stage, teller, &mut report).await?;
+    stage.cast().ledger().await?;
     let load = start_load(stage)?;
-    teller.line("from here on production has constant load: plain, keep-alive, slow, WebSocket");
+    let (_, words) = stage.cast().load();
+    teller.line(&format!(
+        "from here on production has constant load: {words}"
+    ));
     let mut telling = Telling {
         stage,
         teller,
@@ -50,33 +63,51 @@ pub(crate) async fn tell(stage: &Stage, teller: &Teller) -> Result<Report> {
     telling.rollback().await?;
     telling.scale().await?;
     telling.kill_control_plane().await?;
-    telling.kill_instance().await?;
+    telling.kill_instances().await?;
+    telling.look_into_database().await?;
     telling.measure_memory()?;
-    let Telling { load, report, .. } = telling;
+    let Telling {
+        load, mut report, ..
+    } = telling;
     drop(load.stop().await);
+    compare(stage, teller, &mut report).await;
     Ok(report)
 }
 
 fn start_load(stage: &Stage) -> Result<Handle> {
-    let streams = vec![
-        Stream::plain("/version", 40.0),
-        Stream::keep_alive("/", 60.0),
-        Stream::slow("/slow?think_ms=400", 4.0),
-        Stream::websocket("/ws", 4, 8.0).named(WEBSOCKETS),
-    ];
+    let (streams, _) = stage.cast().load();
     let plan = LoadPlan {
-        target: stage.production(),
-        host: "launches.example".to_owned(),
+        target: stage.place().production(),
+        host: "demo.example".to_owned(),
         streams,
     };
     plan.start().context("cannot start the load")
+}
+
+/// Puts what other ways do to the same load beside what Towpath did.
+async fn compare(stage: &Stage, teller: &Teller, report: &mut Report) {
+    let Some(shop) = stage.cast().shop() else {
+        return;
+    };
+    let Some(act) = report.acts.iter().find(|act| act.name == COMPARED) else {
+        return;
+    };
+    let ours = Side::of("towpath deploy (rolling)", act);
+    teller.side_note("side by side");
+    let (streams, _) = stage.cast().load();
+    match side_by_side::compare(shop, stage.place(), streams, teller).await {
+        Ok(Some(theirs)) => report.side_by_side = vec![theirs, ours],
+        Ok(None) => {}
+        // What another program cannot do here is no failure of the story.
+        Err(error) => teller.line(&format!("the comparison is left out: {error:#}")),
+    }
 }
 
 /// The first release: into `dev`, then into production. There is nobody to lose requests yet.
 async fn first_releases(stage: &Stage, teller: &Teller, report: &mut Report) -> Result<()> {
     stage.write_version(Version {
         name: "1",
-        fault: "none",
+        fault: Fault::None,
     })?;
     for environment in ["dev", "production"] {
         let name = format!("first release, {environment}");
@@ -88,7 +119,7 @@ async fn first_releases(stage: &Stage, teller: &Teller, report: &mut Report) -> 
             .good()?;
         let outcome = Outcome::expect(deployment_state(&answer), "succeeded");
         let act = Act::new(&name, outcome, answer.took, &Counts::default());
-        teller.closes(&act);
+        teller.closes(&act, "");
         report.acts.push(act);
     }
     Ok(())
@@ -104,31 +135,37 @@ impl Telling<'_> {
             ("5", "recreate"),
         ] {
             let name = format!("good release, {strategy}");
-            let answer = self
-                .deploy(&name, version, "none", strategy, "succeeded")
-                .await?;
+            let version = Version {
+                name: version,
+                fault: Fault::None,
+            };
+            let answer = self.deploy(&name, version, strategy).await?;
             if strategy == "blue-green" {
-                self.overhead(&answer)?;
+                self.overhead(&answer).await?;
             }
         }
         Ok(())
     }
 
     /// How much longer a blue-green deployment took than the app's own start.
-    fn overhead(&mut self, answer: &Answer) -> Result<()> {
+    async fn overhead(&mut self, answer: &Answer) -> Result<()> {
         let moment = |name: &str| -> Result<jiff::Timestamp> {
             let text = deployment(answer)[name]
                 .as_str()
                 .with_context(|| format!("no {name}"))?;
             Ok(text.parse()?)
         };
-        let took = moment("shifted_at")?.duration_since(moment("requested_at")?);
+        let own = self.stage.cast().own_start().await?;
+        let since = match own.since {
+            Since::Request => moment("requested_at")?,
+            Since::Command => answer.began_at,
+        };
+        let took = moment("shifted_at")?.duration_since(since);
         let took = Duration::try_from(took).context("a deployment that ended before it began")?;
-        let own = Duration::from_millis(START_MS);
         let measure = Measure::seconds(
-            "blue-green deployment over the app's own start",
-            took.saturating_sub(own),
-            0.3,
+            &format!("blue-green deployment over {}", own.what),
+            took.saturating_sub(own.took),
+            own.goal,
         );
         self.report.measures.push(measure);
         Ok(())
@@ -137,43 +174,37 @@ impl Telling<'_> {
     /// Every kind of bad release goes back by itself.
     async fn bad_releases(&mut self) -> Result<()> {
         for (version, fault, strategy, what) in [
-            ("6-crashes", "crash-at-start", "rolling", "crashes at start"),
+            ("6-crashes", Fault::Crash, "rolling", "crashes at start"),
             (
                 "7-ill",
-                "fail-health",
+                Fault::Unhealthy,
                 "blue-green",
                 "fails its health check",
             ),
             (
                 "8-errors",
-                "error-some",
+                Fault::Errors,
                 "canary",
                 "answers some requests 500",
             ),
-            ("9-slow", "slow", "canary", "is slow"),
+            ("9-slow", Fault::Slow, "canary", "is slow"),
         ] {
             let name = format!("bad release: {what} ({strategy})");
-            self.deploy(&name, version, fault, strategy, "failed (rolled back)")
-                .await?;
+            let version = Version {
+                name: version,
+                fault,
+            };
+            self.deploy(&name, version, strategy).await?;
         }
         Ok(())
     }
 
-    /// Deploys a version to production, and waits for the end of the deployment.
-    async fn deploy(
-        &mut self,
-        name: &str,
-        version: &str,
-        fault: &str,
-        strategy: &str,
-        expected: &str,
-    ) -> Result<Answer> {
-        self.open(name);
-        self.stage.write_version(Version {
-            name: version,
-            fault,
-        })?;
-        let before = self.load.snapshot();
+    /// Deploys a version to production, and waits for the end of the deployment. A bad one should
+    /// go back.
+    async fn deploy(&mut self, name: &str, version: Version<'_>, strategy: &str) -> Result<Answer> {
+        let is_good = version.fault == Fault::None;
+        let before = self.open(name);
+        self.stage.write_version(version)?;
         let arguments = [
             "deploy",
             "production",
@@ -183,15 +214,26 @@ impl Telling<'_> {
             "bake",
         ];
         let answer = self.stage.command_line().run(&arguments).await?;
-        let state = deployment_state(&answer);
-        let exit_is_right = (answer.code == 0) == (expected == "succeeded");
-        let mut outcome = Outcome::expect(state, expected);
-        outcome.as_it_should &= exit_is_right;
+        let expected = if is_good {
+            "succeeded"
+        } else {
+            "failed (rolled back)"
+        };
+        let mut outcome = Outcome::expect(deployment_state(&answer), expected);
+        outcome.as_it_should &= (answer.code == 0) == is_good;
         if let Some(reason) = deployment(&answer)["failure"]["reason"].as_str() {
             self.teller.line(&format!("because {reason}"));
         }
-        self.close(name, outcome, answer.took, &before);
-        if expected != "succeeded" {
+        let counts = self.load.snapshot().since(&before.counts);
+        let act = Act::new(name, outcome, answer.took, &counts);
+        // Only a release that is meant to answer with errors may have errors of its own.
+        let act = if version.fault == Fault::Errors {
+            act
+        } else {
+            act.without_own_errors()
+        };
+        self.enter(act, &before);
+        if !is_good {
             // The hold after a rollback is for automatic deployments; a person goes on.
             self.teller
                 .line("production still serves what it served before");
@@ -202,12 +244,11 @@ impl Telling<'_> {
     /// A rollback while the old release is warm.
     async fn rollback(&mut self) -> Result<()> {
         let name = "instant rollback";
-        self.open(name);
+        let before = self.open(name);
         self.stage.write_version(Version {
             name: "10",
-            fault: "none",
+            fault: Fault::None,
         })?;
-        let before = self.load.snapshot();
         let arguments = [
             "deploy",
             "production",
@@ -245,8 +286,7 @@ impl Telling<'_> {
     /// More instances, then fewer.
     async fn scale(&mut self) -> Result<()> {
         for (count, name) in [("4", "scale up to 4"), ("2", "scale down to 2")] {
-            self.open(name);
-            let before = self.load.snapshot();
+            let before = self.open(name);
             let began = Instant::now();
             self.stage
                 .command_line()
@@ -262,97 +302,35 @@ impl Telling<'_> {
         Ok(())
     }
 
-    /// The control plane is killed in the middle of a deployment, and comes back.
-    async fn kill_control_plane(&mut self) -> Result<()> {
-        let name = "kill -9 of the control plane in a deployment";
-        self.open(name);
-        self.stage.write_version(Version {
-            name: "11",
-            fault: "none",
-        })?;
-        let before = self.load.snapshot();
-        let began = Instant::now();
-        let arguments = [
-            "deploy",
-            "production",
-            "--strategy",
-            "rolling",
-            "--wait",
-            "none",
-        ];
-        let answer = self.stage.command_line().run(&arguments).await?.good()?;
-        let number = answer.json["deployment"]
-            .as_u64()
-            .context("no number of the deployment")?;
-        // Somewhere in the provisioning of the candidate.
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        self.control_plane
-            .kill()
-            .await
-            .context("cannot kill the control plane")?;
-        self.teller
-            .line("killed; the router and the instances go on serving");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        self.control_plane = self.stage.command_line().serve_and_await().await?;
-        self.teller.line("started again; it takes over what runs");
-        let ended = self.wait_for_deployment(number).await?;
-        let outcome = Outcome::expect(&words(&ended), "succeeded");
-        self.close(name, outcome, began.elapsed(), &before);
-        Ok(())
-    }
-
-    /// An instance is killed; another takes its place.
-    async fn kill_instance(&mut self) -> Result<()> {
-        let name = "kill -9 of an instance";
-        self.open(name);
-        let before = self.load.snapshot();
-        let began = Instant::now();
-        let victims = self.stage.processes(crate::role::LAUNCHES)?;
-        let in_production = |process: &&Process| {
-            process.arguments.get(2).is_some_and(|role| role == "web")
-                && process.is_of("production")
-        };
-        let victim = victims
+    /// What was ordered since the first release is in the database, which is the same one.
+    async fn look_into_database(&mut self) -> Result<()> {
+        let taken: u64 = self
+            .load
+            .snapshot_by_stream()
             .iter()
-            .find(in_production)
-            .context("no instance of web runs")?;
-        let newest = |status: &Value| {
-            let instances = status["instances"].as_array().into_iter().flatten();
-            instances.filter_map(|one| one["number"].as_u64()).max()
+            .filter(|(name, _)| name == "orders")
+            .map(|(_, counts)| counts.ok)
+            .sum();
+        // An order that is answered is committed, so what comes later only adds to it.
+        let Some(ledger) = self.stage.cast().ledger().await? else {
+            return Ok(());
         };
-        let command_line = self.stage.command_line();
-        let last = newest(
-            &command_line
-                .run(&["status", "production"])
-                .await?
-                .good()?
-                .json,
-        );
-        let sessions = self.failed_sessions();
-        victim.signal(Signal::KILL)?;
-        let replaced = self
-            .wait_for(|status| is_scaled(status, "web", "2") && newest(status) > last)
-            .await?;
-        let took = began.elapsed();
-        // What was in flight when it died has its answer, or its failure, by then.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let word = if replaced { "replaced" } else { "not replaced" };
-        let counts = self.load.snapshot().since(&before);
-        let act = Act::new(name, Outcome::expect(word, "replaced"), took, &counts)
-            .with_cut(self.failed_sessions() - sessions);
-        self.teller.closes(&act);
-        self.report.acts.push(act);
+        let name = "the database, after all of this";
+        let before = self.open(name);
+        let word = match ledger {
+            Ledger {
+                same_database: false,
+                ..
+            } => "another database",
+            Ledger { orders, .. } if orders < taken => "orders lost",
+            Ledger { .. } => "kept",
+        };
+        self.teller.line(&format!(
+            "{taken} orders were confirmed and {} are in it, in the container of the first release",
+            ledger.orders
+        ));
+        self.close(name, Outcome::expect(word, "kept"), Duration::ZERO, &before);
         Ok(())
-    }
-
-    /// Counts the WebSocket sessions and messages that failed so far.
-    fn failed_sessions(&self) -> u64 {
-        let streams = self.load.snapshot_by_stream();
-        streams
-            .iter()
-            .filter(|(name, _)| name == WEBSOCKETS)
-            .map(|(_, counts)| counts.failed.total())
-            .sum()
     }
 
     /// What the control plane and the router have of memory.
@@ -361,6 +339,7 @@ impl Telling<'_> {
         for role in ["serve", "router"] {
             bytes += self
                 .stage
+                .place()
                 .processes(role)?
                 .iter()
                 .map(Process::resident_bytes)
@@ -376,58 +355,26 @@ impl Telling<'_> {
         Ok(())
     }
 
-    fn open(&self, name: &str) {
+    /// Opens an act. Returns what was counted before it.
+    fn open(&self, name: &str) -> Beginning {
         self.teller.opens(self.report.acts.len() + 1, name);
+        Beginning {
+            counts: self.load.snapshot(),
+            at: self.load.elapsed(),
+        }
     }
 
-    fn close(&mut self, name: &str, outcome: Outcome, took: Duration, before: &Counts) {
-        let counts = self.load.snapshot().since(before);
-        let act = Act::new(name, outcome, took, &counts);
-        self.teller.closes(&act);
+    fn close(&mut self, name: &str, outcome: Outcome, took: Duration, before: &Beginning) {
+        let counts = self.load.snapshot().since(&before.counts);
+        let act = Act::new(name, outcome, took, &counts).without_own_errors();
+        self.enter(act, before);
+    }
+
+    /// Enters an act into the report.
+    fn enter(&mut self, act: Act, before: &Beginning) {
+        let act = act.with_silence(self.load.longest_silence(before.at));
+        let (_, cut) = self.stage.cast().lost_with_an_instance();
+        self.teller.closes(&act, cut);
         self.report.acts.push(act);
-    }
-
-    /// Waits until the status of production is as `done` wants it. Returns whether it came to that.
-    async fn wait_for(&self, done: impl Fn(&Value) -> bool) -> Result<bool> {
-        let deadline = Instant::now() + LONGEST;
-        while Instant::now() < deadline {
-            let answer = self
-                .stage
-                .command_line()
-                .run(&["status", "production"])
-                .await?
-                .good()?;
-            if done(&answer.json) {
-                return Ok(true);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(false)
-    }
-
-    /// Waits for the end of a deployment, and returns its record.
-    async fn wait_for_deployment(&self, number: u64) -> Result<Value> {
-        let deadline = Instant::now() + LONGEST;
-        loop {
-            let answer = self
-                .stage
-                .command_line()
-                .run(&["deployments", "production"])
-                .await?
-                .good()?;
-            let found = answer
-                .json
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|one| one["number"] == number);
-            match found {
-                Some(one) if one["ended"] == true => return Ok(one.clone()),
-                Some(one) if Instant::now() >= deadline => return Ok(one.clone()),
-                None => anyhow::ensure!(Instant::now() < deadline, "deployment {number} is lost"),
-                Some(_) => {}
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
     }
 }
