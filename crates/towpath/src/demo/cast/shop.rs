@@ -189,7 +189,8 @@ impl Shop {
         let web = self.container("web").await?;
         let took = by_hand::start(&self.docker, &web, &self.name).await?;
         Ok(OwnStart {
-            what: "`docker run` of the same image (its migration, then web to its first answer)",
+            what: "`docker run` of the same containers (the migration, then a worker and two of \
+                   web, to their first answers)",
             took,
             since: Since::Command,
             goal: 0.5,
