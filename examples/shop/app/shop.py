@@ -121,7 +121,7 @@ def handler(shop):
             if FAULT == "errors":
                 return self.answer(500, {"error": "this release is a bad one"})
             if FAULT == "slow":
-                time.sleep(1.5)
+                time.sleep(3)
             if self.path == "/":
                 return self.do(lambda: (200, shop.page()))
             if self.path == "/report":

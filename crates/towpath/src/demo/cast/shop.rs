@@ -118,7 +118,9 @@ impl Shop {
         };
         let mut production = environment(place.ports.production);
         production["scale"] = json!({ "web": 2 });
-        production["rollout"] = rollout("1200ms");
+        // Below the slow release, above what customers who were kept waiting by a recreation have to
+        // wait for one another on a busy machine.
+        production["rollout"] = rollout("2500ms");
         // The report takes long in every release: whether a side was asked for one during a step
         // says nothing about it.
         production["rollout"]["abort_when"]["p99_ratio"] = json!("> 20");
