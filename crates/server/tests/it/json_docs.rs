@@ -14,6 +14,7 @@ test says when it is not up to date.
 
 | command | prints |
 |---|---|
+| `demo` | `acts`: a list of `name`, `outcome`, `as_it_should`, `seconds`, `requests`, `failed`, `cut` (what ended with a killed instance), `own_errors` (5xx of a bad release's own), `silence_seconds` (the longest time without a good answer), `failures` (the last ones, in words); `measures`: a list of `name`, `value`, `unit`, `goal`; `side_by_side`: a list of `way`, `seconds`, `requests`, `failed`, `silence_seconds`; `left_behind`: a list of what was not cleaned up |
 | `up`, `deploy`, `rollback` | a line with a `Progress` for each change; with `--wait none` one `Requested` |
 | `abort`, `pause`, `resume` | a `Deployment` |
 | `plan` | a `Plan` |
