@@ -5,6 +5,7 @@ mod canonical;
 mod consistency;
 mod defaults;
 pub mod diagnostic;
+mod digest;
 pub mod dotenv;
 mod environment;
 pub mod files;
@@ -32,6 +33,7 @@ pub mod yaml;
 
 pub use self::advice::{Advice, advise};
 pub use self::diagnostic::{Diagnostic, Diagnostics, Severity, Style};
+pub use self::digest::service_digests;
 pub use self::files::{Files, MemoryFiles, RealFiles};
 pub use self::load::{Loaded, Model, load, load_model};
 pub use self::model::{Project, Service};

@@ -8,6 +8,11 @@ use crate::model::Project;
 /// Turns a project into JSON as it is printed: a `$` doubled so that it can be read again, and of the
 /// `x-*` attributes only those at the top.
 pub fn to_json(project: &Project) -> Value {
+    escaped(plain(project))
+}
+
+/// Turns a project into JSON like [`to_json`], with each `$` as it is.
+pub(crate) fn plain(project: &Project) -> Value {
     let mut json = serde_json::to_value(project).unwrap_or(Value::Null);
     if let Some(map) = json.as_object_mut() {
         // The reference implementation forgets them in this format, but not in YAML.
@@ -22,7 +27,7 @@ pub fn to_json(project: &Project) -> Value {
             }
         }
     }
-    escaped(json)
+    json
 }
 
 /// Turns a project into a document as it is printed in YAML: like [`to_json`], but with all `x-*`

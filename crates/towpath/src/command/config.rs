@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use towpath_compose::template::{Variable, variables};
-use towpath_compose::{LoadOptions, Loaded, Project, Step, load, load_model, output};
-use towpath_model::id::Digest;
+use towpath_compose::{
+    LoadOptions, Loaded, Project, Step, load, load_model, output, service_digests,
+};
 
 use super::print;
 use super::project::options;
@@ -118,7 +119,7 @@ fn part(config: &Config, loaded: &Loaded) -> Result<Option<Vec<String>>> {
     } else if config.profiles {
         profiles(loaded)
     } else if let Some(services) = &config.hash {
-        hashes(&output::to_json(project), services)?
+        hashes(&service_digests(project), services)?
     } else if config.environment {
         let variables = loaded.environment.iter();
         variables
@@ -200,21 +201,17 @@ fn profiles(loaded: &Loaded) -> Vec<String> {
 
 /// Returns the digest of each service, or of those named between commas: it changes when the
 /// service does.
-fn hashes(project: &Value, wanted: &str) -> Result<Vec<String>> {
-    let services: Map<String, Value> = map(project, "services")
-        .map(|(name, service)| (name.clone(), service.clone()))
-        .collect();
+fn hashes(digests: &BTreeMap<String, String>, wanted: &str) -> Result<Vec<String>> {
     let named: Vec<&str> = match wanted {
-        "*" => services.keys().map(String::as_str).collect(),
+        "*" => digests.keys().map(String::as_str).collect(),
         named => named.split(',').collect(),
     };
     let mut lines = Vec::new();
     for name in named {
-        let Some(service) = services.get(name) else {
+        let Some(digest) = digests.get(name) else {
             let message = format!("there is no service `{name}`");
             return Err(Failed::new(Failure::NotFound, message).into());
         };
-        let digest = Digest::of(service.to_string().as_bytes());
         lines.push(format!("{name} {digest}"));
     }
     Ok(lines)
@@ -327,9 +324,13 @@ mod tests {
 
     #[test]
     fn digests_are_of_the_services_that_are_named() {
-        let project = json!({"services": {"a": {"image": "x"}, "b": {"image": "y"}}});
-        assert_eq!(hashes(&project, "*").unwrap().len(), 2);
-        assert_eq!(hashes(&project, "b,a").unwrap().len(), 2);
-        assert!(hashes(&project, "a,c").is_err());
+        let digests = ["a", "b"].map(|name| (name.to_owned(), name.repeat(64)));
+        let digests = BTreeMap::from(digests);
+        assert_eq!(hashes(&digests, "*").unwrap().len(), 2);
+        assert_eq!(
+            hashes(&digests, "b").unwrap(),
+            [format!("b {}", "b".repeat(64))]
+        );
+        assert!(hashes(&digests, "a,c").is_err());
     }
 }
