@@ -2,6 +2,7 @@
 //! ([`transport`]) nor how answers that do not end are read ([`stream`]).
 
 mod environment;
+mod session;
 mod stream;
 mod transport;
 
@@ -9,12 +10,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use hyper::Method;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use towpath_model::id::Digest;
 
 use crate::problem::Problem;
 use crate::{Event, NewToken, Release, ServerInfo, Token, TokenRequest, Verification};
+pub use session::{Session, SessionInput, SessionOutput};
 pub use stream::JsonStream;
 use transport::{Answer, Body, Transport};
 
@@ -60,6 +63,8 @@ pub struct LogFilter {
     pub instance: Option<u32>,
     /// Only the last so many lines of each instance.
     pub tail: Option<usize>,
+    /// Only lines from then on.
+    pub since: Option<Timestamp>,
     /// Go on with new lines as they are written.
     pub follow: bool,
 }

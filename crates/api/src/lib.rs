@@ -5,9 +5,11 @@
 
 pub mod adoption;
 pub mod client;
+pub mod console;
 pub mod deployment;
 pub mod environment;
 pub mod event;
+pub mod frame;
 pub mod log;
 pub mod plan;
 pub mod problem;
@@ -22,6 +24,9 @@ pub use adoption::{
     ComposeProject, PortStage,
 };
 pub use client::Client;
+pub use console::{
+    CommandEnd, Detached, ExecRequest, InstanceUsage, RunRequest, TerminalSize, Usage,
+};
 pub use deployment::{
     DeployRequest, Deployment, DeploymentKind, DeploymentState, Failure, Job, JobState, Pause,
     PauseReason, Progress, RedeployRequest, Requested, RollbackRequest, ServiceProgress, Strategy,

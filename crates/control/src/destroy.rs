@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use towpath_model::command::Change;
+use towpath_model::console::OneOffs;
 use towpath_model::environment::Lifecycle;
 use towpath_model::id::EnvironmentId;
 use towpath_model::port::{PortError, Volumes};
@@ -197,6 +198,7 @@ impl Shared {
             self.ports.redirects.set(id, &BTreeSet::new()).await?;
         }
         self.ports.prober.watch(id, Vec::new());
+        self.ports.console.settle(id, OneOffs::End).await?;
         // Asked again meanwhile, the volumes may be wanted deleted too.
         let mut done = None;
         while let Some(wanted) = store.destruction(id).await?.map(|one| one.volumes)

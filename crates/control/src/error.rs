@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use towpath_model::command::Refusal;
-use towpath_model::id::{EnvironmentId, ReleaseNumber};
+use towpath_model::id::{EnvironmentId, ReleaseNumber, ServiceName};
 use towpath_model::port::PortError;
 use towpath_model::render::MissingSecrets;
 
@@ -38,6 +38,14 @@ pub enum Error {
     /// Something else is not there.
     #[error("there is no {0}")]
     NotFound(String),
+    /// No instance of a service runs.
+    #[error("no instance of `{service}` runs in `{environment}`")]
+    NotRunning {
+        /// The environment.
+        environment: EnvironmentId,
+        /// The service.
+        service: ServiceName,
+    },
     /// The environment does not allow it now.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -114,6 +122,7 @@ impl Error {
             | Self::Store(towpath_store::Error::NotFound(_)) => Kind::NotFound,
             Self::NoEarlierRelease(_)
             | Self::BeingDestroyed(_)
+            | Self::NotRunning { .. }
             | Self::Refused(_)
             | Self::MissingSecrets(_)
             | Self::PortOfEnvironment { .. }

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use towpath_model::command::{Change, Refusal};
+use towpath_model::console::OneOffs;
 use towpath_model::deployment::{Deployment, Kind as DeploymentKind};
-use towpath_model::environment::Environment;
+use towpath_model::environment::{Environment, Lifecycle};
 use towpath_model::id::EnvironmentId;
 use towpath_model::instance::elapsed;
 use towpath_model::observation::Observation;
@@ -170,6 +171,7 @@ impl Task {
     /// Looks once, writes down what follows, and does it. Returns how long nothing has to be done.
     async fn turn(&mut self) -> Result<Duration, Error> {
         let observation = observe(&self.shared, &self.environment).await?;
+        self.settle().await;
         let now = self.shared.ports.clock.now();
         let next = step(&self.environment, &observation, now);
         if next.environment != self.environment || !next.events.is_empty() {
@@ -209,6 +211,18 @@ impl Task {
             self.shared.prune(&self.environment).await;
         }
         Ok(wait)
+    }
+
+    /// Has one-off instances end that nobody wants any more.
+    async fn settle(&self) {
+        let wanted = match self.environment.lifecycle {
+            Lifecycle::Up => OneOffs::Keep,
+            Lifecycle::Down => OneOffs::End,
+        };
+        let id = &self.environment.id;
+        if let Err(error) = self.shared.ports.console.settle(id, wanted).await {
+            tracing::warn!(environment = %id, %error, "one-off instances cannot be ended yet");
+        }
     }
 
     async fn act(&self, action: &Action) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 
 mod adopt;
 mod command;
+mod console;
 mod destroy;
 mod error;
 mod hub;
@@ -17,6 +18,7 @@ mod token;
 
 pub use adopt::{Adopt, Ports as AdoptedPorts};
 pub use command::Deploy;
+pub use console::{InstanceUsage, UsageWatch};
 pub use error::{Error, Kind};
 pub use keeper::Snapshot;
 pub use platform::{Config, Platform, Ports, SocketTest};

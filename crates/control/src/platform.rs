@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use towpath_model::console::Console;
 use towpath_model::environment::{Environment, Published};
 use towpath_model::event::NewEvent;
 use towpath_model::id::EnvironmentId;
@@ -32,6 +33,8 @@ pub struct Ports {
     pub store: Arc<Store>,
     /// Where workloads run.
     pub engine: Arc<dyn Engine>,
+    /// How people reach into environments.
+    pub console: Arc<dyn Console>,
     /// Who tries health checks.
     pub prober: Arc<dyn Prober>,
     /// The data plane.

@@ -1,6 +1,8 @@
 //! The engines of this machine as one: processes and containers, told apart by the workload. Not how
 //! either runs them. A Docker that is away disturbs no environment that has no containers.
 
+mod console;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

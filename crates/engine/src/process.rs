@@ -7,9 +7,11 @@
 
 mod cgroup;
 pub mod config;
+mod console;
 mod instance;
 mod layout;
 mod logs;
+mod one_off;
 mod open;
 mod plan;
 mod ports;
@@ -17,12 +19,14 @@ mod release;
 mod removal;
 mod runner;
 mod secrets;
+mod session;
 mod shared;
 mod signals;
 mod start;
 mod state;
 mod sweep;
 mod tree;
+mod usage;
 mod user;
 mod variables;
 

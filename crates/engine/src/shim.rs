@@ -12,8 +12,9 @@
 //! Secrets come in over pipes, never as arguments. There is one thread and no runtime: it must
 //! be small, as there is one for each instance.
 
-mod become_program;
+pub(crate) mod become_program;
 pub(crate) mod files;
+pub(crate) mod handover;
 pub(crate) mod launch;
 mod pump;
 mod supervisor;

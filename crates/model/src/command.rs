@@ -2,6 +2,7 @@
 //! steps.
 
 mod hold;
+mod one_off;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ use crate::event::NewEvent;
 use crate::id::{DeploymentNumber, EnvironmentId, ReleaseNumber, ServiceName};
 use crate::release::Rendering;
 use crate::rollout::{Settings, Strategy};
+
+pub use one_off::{OneOffRequest, program};
 
 /// Why a request was not accepted. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +52,15 @@ pub enum Refusal {
     /// It runs to its end.
     #[error("service `{0}` is a release job and is not scaled")]
     Job(ServiceName),
+    /// There is no such service in the stable release.
+    #[error("the stable release has no service `{0}`")]
+    NotInRelease(ServiceName),
+    /// Processes have none.
+    #[error("service `{0}` is a process: it has no entry point")]
+    NoEntrypoint(ServiceName),
+    /// Nothing is to run in the environment.
+    #[error("the environment is down: towpath up brings it back")]
+    Down,
     /// Automatic deployment is on hold.
     #[error("automatic deployment is on hold: {0}")]
     OnHold(String),

@@ -8,6 +8,7 @@ pub mod adoption;
 mod advance;
 pub mod analysis;
 pub mod command;
+pub mod console;
 pub mod container;
 pub mod delivery;
 pub mod deployment;

@@ -143,8 +143,18 @@ pub struct LogQuery {
     pub instance: Option<u32>,
     /// Only the last so many lines of each instance; all when absent.
     pub tail: Option<usize>,
+    /// Only lines from then on; all when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// Go on with new lines as they are written.
     pub follow: bool,
+}
+
+impl LogQuery {
+    /// Tells whether a line of this time is wanted.
+    pub fn wants_line(&self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| at >= since)
+    }
 }
 
 /// One line that an instance wrote.

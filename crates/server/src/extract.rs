@@ -2,9 +2,14 @@
 
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use serde::de::DeserializeOwned;
+use towpath_api::frame::PROTOCOL;
 use towpath_model::id::EnvironmentId;
 
 use crate::problem::Error;
@@ -62,6 +67,47 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Filter<
             .map(|Query(filter)| Self(filter))
             .map_err(|rejection| Error::BadRequest(rejection.body_text()))
     }
+}
+
+/// A connection that a request wants to take over (RFC 9110 section 7.8).
+#[derive(Debug)]
+pub(crate) struct Takeover(OnUpgrade);
+
+/// Returns the answer that hands a connection over.
+pub(crate) fn taken_over() -> Response {
+    let fields = [(CONNECTION, "Upgrade"), (UPGRADE, PROTOCOL)];
+    (StatusCode::SWITCHING_PROTOCOLS, fields).into_response()
+}
+
+impl Takeover {
+    /// Waits until the answer is sent. Returns the connection.
+    pub(crate) async fn connection(self) -> hyper::Result<Upgraded> {
+        self.0.await
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Takeover {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let asked = names(&parts.headers, &CONNECTION, "upgrade")
+            && names(&parts.headers, &UPGRADE, PROTOCOL);
+        let connection = parts.extensions.remove::<OnUpgrade>();
+        match connection.filter(|_| asked) {
+            Some(connection) => Ok(Self(connection)),
+            None => Err(Error::NoUpgrade),
+        }
+    }
+}
+
+/// Tells whether a field that is a list names a word.
+fn names(headers: &HeaderMap, field: &HeaderName, word: &str) -> bool {
+    headers
+        .get_all(field)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|one| one.trim().eq_ignore_ascii_case(word))
 }
 
 /// A body in JSON.

@@ -5,6 +5,7 @@
 
 mod actor;
 mod app;
+mod carry;
 mod endpoint;
 mod extract;
 mod listen;

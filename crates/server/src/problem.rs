@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use towpath_api::Problem;
+use towpath_api::frame::PROTOCOL;
 use towpath_api::problem::MEDIA_TYPE;
 use towpath_control::Kind;
 
@@ -38,6 +39,9 @@ pub(crate) enum Error {
     /// Something that was named is not there.
     #[error("there is no {0}")]
     NotFound(String),
+    /// The connection is needed for more than an answer.
+    #[error("this needs a connection of its own: ask with `Upgrade: {PROTOCOL}`, over HTTP/1.1")]
+    NoUpgrade,
 }
 
 /// A kind of problem: status, the word for programs, the words for people.
@@ -78,6 +82,11 @@ impl Error {
             Self::Upload(unpack::Error::Files { .. }) => INTERNAL,
             Self::Upload(_) => INVALID,
             Self::BadRequest(_) => BAD_REQUEST,
+            Self::NoUpgrade => (
+                StatusCode::UPGRADE_REQUIRED,
+                "bad-request",
+                "Upgrade required",
+            ),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::NoRoute | Self::NotFound(_) => NOT_FOUND,
@@ -149,6 +158,9 @@ impl IntoResponse for Error {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

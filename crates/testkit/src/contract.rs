@@ -3,6 +3,7 @@
 //!
 //! An engine is put under contract by a [`Subject`] and one call of [`engine_contract`].
 
+mod console;
 mod drive;
 mod rule;
 
@@ -13,6 +14,8 @@ use async_trait::async_trait;
 use towpath_model::id::{EnvironmentId, ServiceName};
 use towpath_model::port::{Engine, ImageRequest};
 use towpath_model::workload::{Command, WorkloadSpec};
+
+pub use console::{ConsoleSubject, console_contract};
 
 /// No rule takes longer, on any machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -84,5 +87,5 @@ pub async fn engine_contract<S: Subject, F: Future<Output = S>>(make: impl Fn() 
     rule::artifacts_that_are_not_wanted_are_removed_unless_they_run(make().await).await;
     rule::environments_do_not_touch_one_another(make().await).await;
     rule::a_restart_finds_everything_as_it_was(make().await).await;
-    rule::logs_are_read_by_instance_and_by_tail(make().await).await;
+    rule::logs_are_read_by_instance_by_tail_and_since_a_time(make().await).await;
 }

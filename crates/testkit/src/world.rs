@@ -1,6 +1,7 @@
 //! An engine, a prober and a router that do at once what they are told, in memory: for tests of what
 //! stands above the ports. Not the simulation, which has faults, a clock of its own, and seeds.
 
+mod console;
 mod draft;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use towpath_model::routing::{RouteTable, RouterReport};
 use towpath_model::workload::{Command, SecretValue};
 use towpath_store::{MasterKey, Store};
 
+pub use console::WorldConsole;
 pub use draft::draft;
 
 /// The clock of the machine.
@@ -55,6 +57,7 @@ struct State {
     destroyed: Vec<(EnvironmentId, Volumes)>,
     starts: u32,
     removal: Removal,
+    one_offs: BTreeSet<InstanceId>,
 }
 
 impl State {
@@ -92,6 +95,7 @@ impl World {
         let ports = Ports {
             store: Arc::new(Store::open(directory, key).await?),
             engine: Arc::new(WorldEngine(Arc::clone(self))),
+            console: Arc::new(WorldConsole(Arc::clone(self))),
             prober: Arc::new(WorldProber::default()),
             router: Arc::new(WorldRouter(Arc::clone(self))),
             redirects: Arc::new(WorldRedirects::default()),

@@ -1,6 +1,7 @@
 //! The arguments as they were typed. Not what they mean, which is each command's.
 
 mod adopt;
+mod console;
 mod environment;
 mod project;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use console::*;
 pub(crate) use environment::*;
 pub(crate) use project::*;
 
@@ -69,6 +71,12 @@ pub(crate) enum Command {
     Events(Events),
     /// Show what instances wrote
     Logs(Logs),
+    /// Run a command in an instance
+    Exec(Exec),
+    /// Start a one-off instance of a service: a migration, a console
+    Run(Run),
+    /// Show what instances use of the machine
+    Stats(Stats),
     /// Change how many instances services have
     Scale(Scale),
     /// Stop everything in an environment; its volumes and releases stay
@@ -206,7 +214,8 @@ mod tests {
     fn every_command_is_documented_as_it_is() {
         let mut text = "# Commands\n\nWhat `towpath --help` and its like print. A test says when this page is not \
             up to date.\n\nThe exit codes: 0 done; 1 the operation failed; 2 bad input; 3 not found or not reachable; \
-            4 not allowed.\nWhat `--json` prints is in [json.md](json.md).\n"
+            4 not allowed.\n`exec` and `run` end with the exit code of the \
+            command that they ran.\nWhat `--json` prints is in [json.md](json.md).\n"
             .to_owned();
         let mut command = Arguments::command().term_width(100);
         command.build();

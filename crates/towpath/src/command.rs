@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod config;
 mod connect;
+mod console;
 mod deploy;
 mod environment;
 mod event;
@@ -21,9 +22,11 @@ mod rollout;
 mod secret;
 mod source;
 mod standard_input;
+mod stats;
 mod status;
 mod stop;
 mod table;
+mod terminal;
 mod token;
 mod traffic;
 
@@ -71,6 +74,9 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Releases(releases) => release::run(&releases, &settings).await,
         Command::Events(events) => event::run(&events, &settings).await,
         Command::Logs(logs) => log::run(&logs, &settings).await,
+        Command::Exec(exec) => console::exec(&exec, &settings).await,
+        Command::Run(run) => console::run(&run, &settings).await,
+        Command::Stats(stats) => stats::run(&stats, &settings).await,
         Command::Scale(scale) => environment::scale(&scale, &settings).await,
         Command::Down(on) => environment::down(&on, &settings).await,
         Command::Env(env) => environment::run(&env, &settings).await,

@@ -195,6 +195,7 @@ impl Client {
         query.add("services", services);
         query.add("instance", filter.instance);
         query.add("tail", filter.tail);
+        query.add("since", filter.since);
         query.add("follow", Some(filter.follow));
         self.open(&of(id, &format!("/logs?{}", query.0))).await
     }
@@ -224,6 +225,6 @@ impl Client {
     }
 }
 
-fn of(id: &EnvironmentId, rest: &str) -> String {
+pub(super) fn of(id: &EnvironmentId, rest: &str) -> String {
     format!("/v1/environments/{}/{}{rest}", id.app, id.name)
 }

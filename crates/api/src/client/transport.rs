@@ -13,7 +13,8 @@ use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::io::ReaderStream;
 
 use super::{ACTOR, Error};
+use crate::frame::PROTOCOL;
 use crate::problem::Problem;
 
 /// How long a connection may take to be opened.
@@ -79,34 +81,58 @@ impl Transport {
         body: Body,
     ) -> Result<Answer, Error> {
         let request = self.request(method, path, body)?;
+        let (answer, connection) = self.exchange(request).await?;
+        let (parts, body) = answer.into_parts();
+        let answer = Answer {
+            body,
+            _connection: connection,
+        };
+        if parts.status.is_success() {
+            return Ok(answer);
+        }
+        Err(problem(parts.status, answer).await)
+    }
+
+    /// Sends a request that takes the connection over. Returns what is left of it, and the task that
+    /// it lives by.
+    pub(super) async fn upgrade(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<(TokioIo<Upgraded>, JoinSet<()>), Error> {
+        let mut request = self.request(method, path, body)?;
+        let fields = request.headers_mut();
+        fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        fields.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+        let (answer, connection) = self.exchange(request).await?;
+        let status = answer.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            let answer = Answer {
+                body: answer.into_body(),
+                _connection: connection,
+            };
+            return Err(problem(status, answer).await);
+        }
+        let upgraded = hyper::upgrade::on(answer).await.map_err(broken)?;
+        Ok((TokioIo::new(upgraded), connection))
+    }
+
+    /// Opens a connection and sends a request over it.
+    async fn exchange(
+        &self,
+        request: Request<Frames>,
+    ) -> Result<(Response<Incoming>, JoinSet<()>), Error> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(self.connect().await?))
             .await
             .map_err(broken)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             // What goes wrong with the connection is seen by the request on it.
-            drop(connection.await);
+            drop(connection.with_upgrades().await);
         });
-        let (parts, body) = sender
-            .send_request(request)
-            .await
-            .map_err(broken)?
-            .into_parts();
-        let answer = Answer {
-            body,
-            _connection: tasks,
-        };
-        if parts.status.is_success() {
-            return Ok(answer);
-        }
-        let bytes = answer.collect().await?;
-        let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| Problem {
-            kind: "unknown".to_owned(),
-            status: parts.status.as_u16(),
-            title: parts.status.to_string(),
-            detail: format!("the control plane answered {}", parts.status),
-        });
-        Err(Error::Problem(problem))
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        Ok((answer, tasks))
     }
 
     async fn connect(&self) -> Result<Pin<Box<dyn Io>>, Error> {
@@ -147,6 +173,20 @@ impl Transport {
         };
         request.body(body.frames).map_err(broken)
     }
+}
+
+/// Reads why a request was not done.
+async fn problem(status: StatusCode, answer: Answer) -> Error {
+    let bytes = match answer.collect().await {
+        Ok(bytes) => bytes,
+        Err(error) => return error,
+    };
+    Error::Problem(serde_json::from_slice(&bytes).unwrap_or_else(|_| Problem {
+        kind: "unknown".to_owned(),
+        status: status.as_u16(),
+        title: status.to_string(),
+        detail: format!("the control plane answered {status}"),
+    }))
 }
 
 pub(super) fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -99,7 +99,7 @@ pub(super) async fn hook(
     run(shared, docker, &exec).await
 }
 
-fn variables(environment: &BTreeMap<String, String>) -> Vec<String> {
+pub(super) fn variables(environment: &BTreeMap<String, String>) -> Vec<String> {
     environment
         .iter()
         .map(|(name, value)| format!("{name}={value}"))

@@ -75,6 +75,25 @@ impl Wanted {
             && self.query.instance.is_none_or(|number| number == id.number)
     }
 
+    /// Reads the lines of an instance that are wanted. Docker begins with a whole second, so what is
+    /// too early is left out here.
+    fn read(
+        &self,
+        docker: &Docker,
+        id: &InstanceId,
+        tail: Option<usize>,
+        follow: bool,
+        after: Option<Timestamp>,
+    ) -> Lines {
+        let query = self.query.clone();
+        let options = options(tail, follow, after.max(query.since));
+        let lines = read(docker, &self.shared, id, options);
+        Box::pin(lines.filter(move |line| {
+            let wanted = line.as_ref().is_ok_and(|line| query.wants_line(line.at));
+            std::future::ready(wanted || line.is_err())
+        }))
+    }
+
     /// Returns the instances that are wanted and not read yet.
     fn news(&mut self) -> Vec<InstanceId> {
         let known = self.shared.lock();
@@ -114,12 +133,15 @@ impl Merged {
         for (id, lines) in removed(&wanted) {
             let skipped = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
             wanted.opened.insert(id);
-            let lines = lines.into_iter().skip(skipped).map(Ok);
+            let lines = lines.into_iter().skip(skipped);
+            let lines: Vec<_> = lines
+                .filter(|line| wanted.query.wants_line(line.at))
+                .map(Ok)
+                .collect();
             rests.push(Box::pin(futures_util::stream::iter(lines)));
         }
         for id in wanted.news() {
-            let options = options(tail, false, None);
-            rests.push(read(&docker, &wanted.shared, &id, options));
+            rests.push(wanted.read(&docker, &id, tail, false, None));
         }
         let mut merged = Self {
             wanted,
@@ -223,9 +245,8 @@ impl Merged {
 
     fn follow(&mut self, id: &InstanceId, after: Option<Timestamp>) {
         let tail = after.is_none().then_some(()).and(self.wanted.query.tail);
-        let options = options(tail, true, after);
-        let shared = &self.wanted.shared;
-        self.followed.push(read(&self.docker, shared, id, options));
+        let lines = self.wanted.read(&self.docker, id, tail, true, after);
+        self.followed.push(lines);
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) const SERVICE: &str = "towpath.service";
 pub(super) const INSTANCE: &str = "towpath.instance";
 pub(super) const WORKLOAD: &str = "towpath.workload";
 pub(super) const RELEASE: &str = "towpath.release";
+/// The id of a one-off, which is no instance.
+pub(super) const RUN: &str = "towpath.run";
 /// The port that the instance is reached at.
 pub(super) const PORT: &str = "towpath.port";
 /// The network in which it is reached.

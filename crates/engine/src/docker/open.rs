@@ -62,6 +62,7 @@ pub(super) fn open(
         networks: Semaphore::new(1),
         known: Mutex::new(known),
         changes: Mutex::default(),
+        one_offs: Mutex::default(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What the engine knows, shared by its calls and its tasks. Not the work, which is in the modules
 //! beside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) networks: Semaphore,
     pub(super) known: Mutex<BTreeMap<EnvironmentId, Environment>>,
     pub(super) changes: Mutex<BTreeMap<EnvironmentId, Arc<Notify>>>,
+    /// One-offs that are being made or that somebody is attached to.
+    pub(super) one_offs: Mutex<BTreeSet<InstanceId>>,
 }
 
 /// What there is of an environment.
@@ -76,6 +78,11 @@ impl Shared {
     /// record, so that the last change is also the last written.
     pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<EnvironmentId, Environment>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the one-offs that somebody sees to. Never held over an await.
+    pub(super) fn one_offs(&self) -> MutexGuard<'_, BTreeSet<InstanceId>> {
+        self.one_offs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns what tells of changes in an environment.

@@ -199,7 +199,9 @@ async fn make(shared: &Arc<Shared>, order: &Order) -> Result<(Docker, Made), Tro
     network::ensure_volumes(shared, &docker, environment, &start.spec, container).await?;
     let joined = Joined::new(environment, &start.id.service, container);
     let further = joined.further.clone();
-    let request = request(shared, order, container, &image, joined).map_err(Trouble::Refused)?;
+    let configs = shared.layout.instance(&start.id).join("configs");
+    let request = request(shared, order, container, &image, joined, &configs);
+    let request = request.map_err(Trouble::Refused)?;
     let made = create(shared, &docker, &start.id, container, request).await?;
     let Made::New(id) = &made else {
         return Ok((docker, made));
@@ -221,18 +223,18 @@ async fn make(shared: &Arc<Shared>, order: &Order) -> Result<(Docker, Made), Tro
 }
 
 /// Writes the files that the instance is given, and says what its container is.
-fn request(
+pub(super) fn request(
     shared: &Shared,
     order: &Order,
     container: &Container,
     image: &PinnedImage,
     joined: Joined,
+    configs: &std::path::Path,
 ) -> Result<ContainerCreateBody, String> {
     let start = &order.start;
     let secrets = shared.secrets_of(&start.id);
     let (mut files, variables) = given::secrets(&secrets, &start.spec, container, &order.secrets)?;
-    let configs = shared.layout.instance(&start.id).join("configs");
-    files.extend(given::configs(&configs, &start.spec, container)?);
+    files.extend(given::configs(configs, &start.spec, container)?);
     let tree = shared.source_of(&start.id.environment, start.release);
     let tree = tree.as_deref().and_then(std::path::Path::to_str);
     let environment = &start.id.environment;

@@ -4,6 +4,7 @@
 //! ```text
 //! environments/<app>/<environment>/docker/
 //!   instances/<service>-<n>/   instance.json, configs/
+//!   runs/<service>-<n>/        run.json, configs/: a one-off
 //!   releases/<n>/              release.json, context.tar while it is built
 //!   logs/<service>-<n>         the end of a removed instance's log
 //! ```
@@ -134,6 +135,15 @@ impl Layout {
 
     pub(super) fn instance(&self, id: &InstanceId) -> PathBuf {
         instances(&self.environment(&id.environment)).join(id.local())
+    }
+
+    /// What there is of a one-off.
+    pub(super) fn run(&self, id: &InstanceId) -> PathBuf {
+        self.runs(&id.environment).join(id.local())
+    }
+
+    pub(super) fn runs(&self, id: &EnvironmentId) -> PathBuf {
+        self.environment(id).join("runs")
     }
 
     pub(super) fn release(&self, id: &EnvironmentId, release: ReleaseNumber) -> PathBuf {

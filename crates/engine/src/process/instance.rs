@@ -23,7 +23,7 @@ use crate::log;
 use crate::procfs::{Identity, boot_id};
 use crate::secret_place;
 use crate::shim::files;
-use crate::shim::launch::{End, Launch, Program, Report, Run, StopRequest};
+use crate::shim::launch::{End, Launch, Program, Report, Run, StopRequest, Streams};
 
 /// Lines of the log that go with an end.
 pub(super) const TAIL_LINES: usize = 20;
@@ -52,7 +52,7 @@ pub(super) async fn start(
     let mut stop = order.stop.clone();
     let work = {
         let shared = Arc::clone(&shared);
-        move || start::prepare(&shared, &order)
+        move || start::prepare(&shared, &order, &shared.layout.instance(&order.start.id))
     };
     let prepared = super::blocking(work).await;
     let (file, launch) = match prepared {
@@ -87,7 +87,7 @@ async fn supervise(
 ) -> String {
     let directory = shared.layout.instance(&file.id);
     let name = file.id.to_string();
-    let started = Supervisor::start(&shared.config, &directory, &name, launch).await;
+    let started = Supervisor::start(&shared.config, &directory, &name, launch, Vec::new()).await;
     let mut supervisor = match started {
         Ok(supervisor) => supervisor,
         Err(error) => return format!("cannot start the supervisor: {error}"),
@@ -208,7 +208,17 @@ pub(super) fn conclude(
     file: &StateFile,
     complaint: &str,
 ) -> towpath_model::observation::Exit {
-    let directory = shared.layout.instance(&file.id);
+    conclude_in(shared, file, &shared.layout.instance(&file.id), complaint)
+}
+
+/// Returns how what is written down in `directory` ended, whose supervisor is gone, and cleans up
+/// behind it.
+pub(super) fn conclude_in(
+    shared: &Shared,
+    file: &StateFile,
+    directory: &Path,
+    complaint: &str,
+) -> towpath_model::observation::Exit {
     let written: Option<End> = files::read(&directory.join(files::EXIT)).ok().flatten();
     let end = written.unwrap_or_else(|| {
         // The supervisor was killed: nobody else ends what it left behind.
@@ -325,6 +335,7 @@ pub(super) async fn run_beside(
             user: start::switch_to(file.user.as_ref()),
             rlimits: std::collections::BTreeMap::new(),
             cgroup: file.cgroup.clone(),
+            streams: Streams::Supervised,
         },
         recorded: false,
         log: None,
@@ -332,7 +343,7 @@ pub(super) async fn run_beside(
     };
     let directory = shared.layout.instance(id);
     let name = format!("{id} (health check)");
-    let mut supervisor = Supervisor::start(&shared.config, &directory, &name, &launch)
+    let mut supervisor = Supervisor::start(&shared.config, &directory, &name, &launch, Vec::new())
         .await
         .map_err(|error| error.to_string())?;
     let mut ended = None;

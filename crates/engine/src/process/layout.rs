@@ -7,6 +7,7 @@
 //!   releases/<n>/log/           the build's log
 //!   releases/<n>/build-<i>/     who runs build i
 //!   instances/<service>-<n>/    state.json, run.json, stop.json, exit.json, log/, configs/, tmp/
+//!   runs/<service>-<n>/         the same of a one-off
 //!   logs/<service>-<n>/         the log of a removed instance
 //!   cache/                      what builds keep for the next one (TOWPATH_CACHE)
 //! ```
@@ -36,6 +37,11 @@ impl Layout {
     /// The directory of an instance.
     pub(super) fn instance(&self, id: &InstanceId) -> PathBuf {
         instances(&self.environment(&id.environment)).join(id.local())
+    }
+
+    /// The directory of a one-off.
+    pub(super) fn run(&self, id: &InstanceId) -> PathBuf {
+        runs(&self.environment(&id.environment)).join(id.local())
     }
 
     /// Where the log of an instance is kept after its removal.
@@ -69,6 +75,11 @@ impl Layout {
 /// Where an environment's instances are.
 pub(super) fn instances(environment: &Path) -> PathBuf {
     environment.join("instances")
+}
+
+/// Where an environment's one-offs are.
+pub(super) fn runs(environment: &Path) -> PathBuf {
+    environment.join("runs")
 }
 
 /// Where an environment's releases are.

@@ -57,7 +57,7 @@ async fn read(
     query: LogQuery,
     lines: mpsc::Sender<Result<LogLine, PortError>>,
 ) {
-    let follow = query.follow;
+    let (follow, wanted) = (query.follow, query.clone());
     let mut merge = Merge {
         directory,
         environment,
@@ -87,6 +87,9 @@ async fn read(
         };
         let idle = batch.is_empty();
         for line in batch {
+            if !wanted.wants_line(line.at) {
+                continue;
+            }
             if lines.send(Ok(line)).await.is_err() {
                 return;
             }
@@ -141,7 +144,12 @@ impl Merge {
     fn find_sources(&mut self) -> io::Result<()> {
         let removed = layout::old_logs(&self.directory);
         let present = layout::instances(&self.directory);
-        for (parent, log) in [(removed, Path::new("")), (present, Path::new(layout::LOG))] {
+        let one_offs = layout::runs(&self.directory);
+        for (parent, log) in [
+            (removed, Path::new("")),
+            (present, Path::new(layout::LOG)),
+            (one_offs, Path::new(layout::LOG)),
+        ] {
             let entries = match std::fs::read_dir(&parent) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 entries => entries?,

@@ -21,7 +21,7 @@ use super::layout::{self, Layout};
 use super::ports::Ports;
 use super::shared::{Artifact, Environment, Instance, Shared};
 use super::state::{ReleaseFile, StateFile};
-use super::{plan, release, sweep, tree};
+use super::{one_off, plan, release, sweep, tree};
 use crate::procfs::{Identity, boot_id};
 use crate::secret_place;
 use crate::shim::files;
@@ -98,6 +98,7 @@ pub(super) fn open(
         secret_place,
         known: Mutex::default(),
         changes: Mutex::default(),
+        one_offs: Mutex::default(),
     };
     let mut adopted = Vec::new();
     for (app, app_name) in named(&apps).map_err(files(&apps))? {
@@ -272,7 +273,7 @@ fn claim_or_read(path: &Path) -> io::Result<Option<Run>> {
     Ok(files::read::<Run>(&path)?.filter(|run| run.supervisor.pid != 0))
 }
 
-fn lives(run: &Run) -> bool {
+pub(super) fn lives(run: &Run) -> bool {
     run.boot == boot_id() && run.supervisor.is_alive()
 }
 
@@ -306,8 +307,12 @@ fn forget_lost_secrets(shared: &Shared) {
         let known = shared.lock();
         let instances = known
             .values()
-            .flat_map(|environment| environment.instances.keys());
-        instances.map(|id| plan::secrets_of(shared, id)).collect()
+            .flat_map(|environment| environment.instances.keys().cloned());
+        let one_offs = known
+            .keys()
+            .flat_map(|id| one_off::written_down(shared, id).unwrap_or_default());
+        let all = instances.chain(one_offs);
+        all.map(|id| plan::secrets_of(shared, &id)).collect()
     };
     for (path, _) in named(place).unwrap_or_default() {
         if !wanted.contains(&path)

@@ -129,7 +129,10 @@ pub(super) fn secrets_of(shared: &Shared, id: &InstanceId) -> PathBuf {
 }
 
 /// Looks up who an instance is to run as, and its home.
-fn wanted_user(shared: &Shared, name: &str) -> Result<(Credentials, Option<String>), String> {
+pub(super) fn wanted_user(
+    shared: &Shared,
+    name: &str,
+) -> Result<(Credentials, Option<String>), String> {
     let (found, home) = user::look_up(name)?;
     let own = geteuid();
     match &shared.users {

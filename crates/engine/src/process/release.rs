@@ -20,7 +20,7 @@ use super::state::{MARK, ReleaseFile, exit};
 use super::{blocking, layout, start, tree, variables};
 use crate::log;
 use crate::shim::files;
-use crate::shim::launch::{Launch, Program, Report};
+use crate::shim::launch::{Launch, Program, Report, Streams};
 
 /// Begins to make artifacts, unless they are there or being made. The returned task does it.
 pub(super) fn begin(
@@ -160,9 +160,10 @@ impl Make {
             "{} release {} (build)",
             self.artifacts.environment, self.artifacts.release
         );
-        let mut supervisor = Supervisor::start(&self.shared.config, &work, &name, &launch)
-            .await
-            .map_err(|error| Stopped::because(format!("cannot start the build: {error}")))?;
+        let mut supervisor =
+            Supervisor::start(&self.shared.config, &work, &name, &launch, Vec::new())
+                .await
+                .map_err(|error| Stopped::because(format!("cannot start the build: {error}")))?;
         let mut ended = None;
         loop {
             let report = tokio::select! {
@@ -224,6 +225,7 @@ impl Make {
                 user: None,
                 rlimits: std::collections::BTreeMap::new(),
                 cgroup: None,
+                streams: Streams::Supervised,
             },
             recorded: true,
             log: Some((self.directory.join(layout::LOG), self.shared.config.log)),

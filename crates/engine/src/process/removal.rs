@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use towpath_model::id::{EnvironmentId, InstanceId};
 use towpath_model::observation::InstanceState;
@@ -33,19 +34,25 @@ impl Shared {
     fn remove_files(&self, id: &InstanceId) -> io::Result<()> {
         let directory = self.layout.instance(id);
         secret_place::remove(&plan::secrets_of(self, id))?;
-        let old_log = self.layout.old_log(id);
-        if let Some(parent) = old_log.parent() {
-            fs::create_dir_all(parent)?;
-            tree::remove(&old_log)?;
-            match fs::rename(directory.join(layout::LOG), &old_log) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.forget_old_logs(id)?,
-            }
-        }
+        self.keep_log(id, &directory)?;
         // Without this file the rest is taken for a start that was never written down.
         match fs::remove_file(directory.join(layout::STATE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => tree::remove(&directory),
+        }
+    }
+
+    /// Keeps the log in a directory that is about to be removed.
+    pub(super) fn keep_log(&self, id: &InstanceId, directory: &Path) -> io::Result<()> {
+        let old_log = self.layout.old_log(id);
+        let Some(parent) = old_log.parent() else {
+            return Ok(());
+        };
+        fs::create_dir_all(parent)?;
+        tree::remove(&old_log)?;
+        match fs::rename(directory.join(layout::LOG), &old_log) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.forget_old_logs(id),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the engine knows, shared by its calls and its tasks. Not the work, which is in the
 //! modules beside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) cgroups: Result<Cgroups, String>,
     pub(super) known: Mutex<BTreeMap<EnvironmentId, Environment>>,
     pub(super) changes: Mutex<BTreeMap<EnvironmentId, Arc<Notify>>>,
+    /// One-offs that this control plane sees to.
+    pub(super) one_offs: Mutex<BTreeSet<InstanceId>>,
 }
 
 /// What there is of an environment.
@@ -70,6 +72,11 @@ impl Shared {
     /// Locks what is known. Never held over an await or file work.
     pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<EnvironmentId, Environment>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the one-offs that this control plane sees to. Never held over an await.
+    pub(super) fn one_offs(&self) -> MutexGuard<'_, BTreeSet<InstanceId>> {
+        self.one_offs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns what tells of changes in an environment.

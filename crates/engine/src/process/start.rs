@@ -20,7 +20,7 @@ use super::shared::{Shared, failed};
 use super::state::StateFile;
 use super::{secrets, variables};
 use crate::shim::files;
-use crate::shim::launch::{Credentials, Launch, Program};
+use crate::shim::launch::{Credentials, Launch, Program, Streams};
 
 /// A start that was asked for.
 pub(super) struct Order {
@@ -34,25 +34,28 @@ pub(super) type Prepared = (StateFile, Result<Launch, String>);
 
 /// Writes the instance down and makes what it needs. An error is returned when it could not be
 /// written down; what goes wrong after that is the reason why it never starts.
-pub(super) fn prepare(shared: &Shared, order: &Order) -> Result<Prepared, PortError> {
+pub(super) fn prepare(
+    shared: &Shared,
+    order: &Order,
+    directory: &Path,
+) -> Result<Prepared, PortError> {
     let id = &order.start.id;
-    let directory = shared.layout.instance(id);
     let attempted = || format!("start {id}");
     let plan =
-        Plan::new(shared, &order.start, &directory).map_err(|error| failed(attempted(), &error))?;
+        Plan::new(shared, &order.start, directory).map_err(|error| failed(attempted(), &error))?;
     let recorded = DirBuilder::new()
         .mode(0o711)
         .recursive(true)
-        .create(&directory)
+        .create(directory)
         .and_then(|()| files::write(&directory.join(STATE), &plan.state));
     if let Err(error) = recorded {
         // What cannot be written down may not exist. If this fails too, the next opening does it.
-        drop(fs::remove_dir_all(&directory));
+        drop(fs::remove_dir_all(directory));
         return Err(failed(attempted(), &error));
     }
     let launch = match &plan.refused {
         Some(reason) => Err(reason.clone()),
-        None => make(shared, order, &directory, &plan),
+        None => make(shared, order, directory, &plan),
     };
     Ok((plan.state, launch))
 }
@@ -89,6 +92,7 @@ fn make(shared: &Shared, order: &Order, directory: &Path, plan: &Plan) -> Result
             user: switch_to(user),
             rlimits: spec.limits.rlimits.clone(),
             cgroup: plan.state.cgroup.clone(),
+            streams: Streams::Supervised,
         },
         recorded: true,
         log: Some((PathBuf::from(LOG), shared.config.log)),

@@ -1,18 +1,28 @@
 //! Stage 2: sets up its own process as the program's and becomes the program. Not a parent of
 //! anything.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::fs::Mode;
 use rustix::process::{
-    Gid, Resource, Rlimit, Signal, Uid, getppid, set_parent_process_death_signal, setpgid,
-    setrlimit, umask,
+    Gid, Resource, Rlimit, Signal, Uid, getppid, ioctl_tiocsctty, set_parent_process_death_signal,
+    setpgid, setrlimit, setsid, umask,
 };
 
-use super::launch::{Credentials, Program};
+use super::handover;
+use super::launch::{Credentials, Program, Streams};
+
+/// What is said of a program that is not there.
+pub(crate) const NO_SUCH_FILE: &str = "no such file";
+
+/// What comes before the name of a program that cannot be run.
+pub(crate) const CANNOT_RUN: &str = "cannot run ";
+
+const READ_BYTES: usize = 64 * 1024;
 
 /// Reads a [`Program`] from the standard input, which is a socket, and becomes it. An error is
 /// written back to the socket; that it closes without a word means success.
@@ -32,15 +42,16 @@ pub(super) fn main() -> ExitCode {
 /// Returns only when it did not work, with what was met.
 fn become_program() -> String {
     let supervisor = getppid();
-    let mut input = Vec::new();
-    let program: Program = match io::stdin().lock().read_to_end(&mut input) {
-        Ok(_) => match serde_json::from_slice(&input) {
+    let mut handed = Vec::new();
+    let program: Program = match read_to_the_end(&mut handed) {
+        Ok(input) => match serde_json::from_slice(&input) {
             Ok(program) => program,
             Err(error) => return format!("the program's description is not readable: {error}"),
         },
         Err(error) => return format!("the program's description does not come: {error}"),
     };
-    if let Err(error) = set_up(&program) {
+    let input = handed.into_iter().next();
+    if let Err(error) = set_up(&program, input.as_ref()) {
         return error;
     }
     // Set after the change of user, which clears it. If the supervisor died before it was set,
@@ -58,14 +69,38 @@ fn become_program() -> String {
         .args(arguments)
         .env_clear()
         .envs(&program.environment)
-        .stdin(Stdio::null())
+        .stdin(input.map_or_else(Stdio::null, Stdio::from))
         .exec();
-    format!("cannot run `{name}`: {}", describe(&error))
+    format!("{CANNOT_RUN}`{name}`: {}", describe(&error))
 }
 
-fn set_up(program: &Program) -> Result<(), String> {
-    // A group of its own: a program that signals its group must not hit the supervisor.
-    setpgid(None, None).map_err(|error| format!("cannot lead a process group: {error}"))?;
+/// Reads the description, and the input that is handed over with it.
+fn read_to_the_end(handed: &mut Vec<OwnedFd>) -> io::Result<Vec<u8>> {
+    let mut input = Vec::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match handover::receive(rustix::stdio::stdin(), &mut buffer, handed)? {
+            0 => return Ok(input),
+            count => input.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+fn set_up(program: &Program, input: Option<&OwnedFd>) -> Result<(), String> {
+    match (program.streams, input) {
+        // Who is controlled by a terminal leads a session.
+        (Streams::Terminal, Some(terminal)) => {
+            let controlled = setsid().and_then(|_| ioctl_tiocsctty(terminal));
+            controlled.map_err(|error| format!("cannot be given the terminal: {error}"))?;
+        }
+        (Streams::Terminal | Streams::Handed, None) => {
+            return Err("its standard streams were not handed over".to_owned());
+        }
+        // A group of its own: a program that signals its group must not hit the supervisor.
+        (Streams::Supervised | Streams::Handed, _) => {
+            setpgid(None, None).map_err(|error| format!("cannot lead a process group: {error}"))?;
+        }
+    }
     umask(Mode::WGRP | Mode::WOTH);
     if let Some(cgroup) = &program.cgroup {
         join(cgroup).map_err(|error| {
@@ -144,7 +179,7 @@ pub(crate) fn resource(name: &str) -> Option<Resource> {
 /// Returns the system's words without the number behind them.
 fn describe(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::NotFound => NO_SUCH_FILE.to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),
     }

@@ -26,6 +26,19 @@ pub(crate) struct Launch {
     pub(crate) lifeline: bool,
 }
 
+/// What a program's standard streams are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Streams {
+    /// It reads nothing, and its supervisor takes what it writes.
+    #[default]
+    Supervised,
+    /// Those that are handed over: input, output, errors.
+    Handed,
+    /// A terminal that is handed over, which becomes the one that controls it.
+    Terminal,
+}
+
 /// A program to become. It has secrets in it: there is no `Debug`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Program {
@@ -43,6 +56,9 @@ pub(crate) struct Program {
     pub(crate) rlimits: BTreeMap<String, (u64, u64)>,
     /// The control group to join.
     pub(crate) cgroup: Option<PathBuf>,
+    /// What its standard streams are.
+    #[serde(default)]
+    pub(crate) streams: Streams,
 }
 
 /// A user as the kernel knows one.

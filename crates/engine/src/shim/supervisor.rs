@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -19,7 +19,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::EXEC;
 use super::files;
-use super::launch::{End, Launch, Report, Run, StopRequest};
+use super::handover;
+use super::launch::{End, Launch, Report, Run, StopRequest, Streams};
 use super::pump::Pump;
 use crate::log::LogWriter;
 use crate::procfs::{Identity, boot_id, descendants, processes};
@@ -52,7 +53,7 @@ pub(super) fn main() -> ExitCode {
 }
 
 fn supervise() -> io::Result<()> {
-    let launch = read_launch()?;
+    let (launch, handed) = read_launch()?;
     // Fails only where this leads a session already.
     setsid().ok();
     umask(Mode::WGRP | Mode::WOTH);
@@ -80,7 +81,7 @@ fn supervise() -> io::Result<()> {
             error_end("it was stopped before it started"),
         );
     }
-    let (program, pumps) = match start(&launch) {
+    let (program, pumps) = match start(&launch, handed) {
         Ok(started) => started,
         Err(error) => {
             wait(WaitOptions::empty()).ok();
@@ -106,12 +107,12 @@ fn supervise() -> io::Result<()> {
     finish(&launch, &sink, end)
 }
 
-/// Reads one line, and not what may follow it.
-fn read_launch() -> io::Result<Launch> {
-    let mut input = Vec::new();
+/// Reads one line, and not what may follow it, with the descriptors that are handed over.
+fn read_launch() -> io::Result<(Launch, Vec<OwnedFd>)> {
+    let (mut input, mut handed) = (Vec::new(), Vec::new());
     let mut buffer = [0_u8; 8 * 1024];
     while !input.ends_with(b"\n") {
-        let count = rustix::io::read(rustix::stdio::stdin(), &mut buffer)?;
+        let count = handover::receive(rustix::stdio::stdin(), &mut buffer, &mut handed)?;
         if count == 0 || input.len() > LAUNCH_BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -119,29 +120,71 @@ fn read_launch() -> io::Result<Launch> {
     }
     let launch = serde_json::from_slice(&input).map_err(io::Error::from);
     input.fill(0);
-    launch
+    Ok((launch?, handed))
+}
+
+/// What a program's standard streams are, on its side.
+struct Ends {
+    /// What it is handed; it reads nothing when absent.
+    stdin: Option<OwnedFd>,
+    stdout: Stdio,
+    stderr: Stdio,
+}
+
+impl Ends {
+    fn new(streams: Streams, handed: Vec<OwnedFd>) -> Result<Self, String> {
+        let missing = || "its standard streams were not handed over".to_owned();
+        let mut handed = handed.into_iter();
+        Ok(match streams {
+            Streams::Supervised => Self {
+                stdin: None,
+                stdout: Stdio::piped(),
+                stderr: Stdio::piped(),
+            },
+            Streams::Handed => Self {
+                stdin: Some(handed.next().ok_or_else(missing)?),
+                stdout: handed.next().ok_or_else(missing)?.into(),
+                stderr: handed.next().ok_or_else(missing)?.into(),
+            },
+            Streams::Terminal => {
+                let terminal = handed.next().ok_or_else(missing)?;
+                let copy = || terminal.try_clone().map_err(|error| error.to_string());
+                Self {
+                    stdout: copy()?.into(),
+                    stderr: copy()?.into(),
+                    stdin: Some(terminal),
+                }
+            }
+        })
+    }
 }
 
 /// Starts the program. Returns when it has taken over from stage 2, or the reason why not.
-fn start(launch: &Launch) -> Result<(Identity, [Pump; 2]), String> {
+fn start(launch: &Launch, handed: Vec<OwnedFd>) -> Result<(Identity, Vec<Pump>), String> {
     let failed = |error: io::Error| format!("cannot start a process: {error}");
     let (binary, words) = launch
         .stage
         .split_first()
         .ok_or("no supervisor is configured")?;
+    let ends = Ends::new(launch.program.streams, handed)?;
     let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
     let mut child = Command::new(binary)
         .args(words)
         .arg(EXEC)
         .env_clear()
         .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(ends.stdout)
+        .stderr(ends.stderr)
         .spawn()
         .map_err(failed)?;
     let description = serde_json::to_vec(&launch.program).map_err(|error| error.to_string())?;
     let mut error = String::new();
-    ours.write_all(&description)
+    let input: Vec<BorrowedFd<'_>> = ends.stdin.iter().map(AsFd::as_fd).collect();
+    let taken = handover::send(&ours, &description, &input).map_err(failed)?;
+    drop(input);
+    // Only the program has it now: its end is seen.
+    drop(ends.stdin);
+    ours.write_all(description.get(taken..).unwrap_or_default())
         .and_then(|()| ours.shutdown(Shutdown::Write))
         .and_then(|()| ours.read_to_string(&mut error))
         .map_err(failed)?;
@@ -150,13 +193,14 @@ fn start(launch: &Launch) -> Result<(Identity, [Pump; 2]), String> {
     }
     let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
     let program = Identity::of(pid).ok_or("the process is gone")?;
-    let pipe = |stream, pipe: Option<OwnedFd>| {
-        let pipe = pipe.ok_or_else(|| "the output has no pipe".to_owned())?;
+    let pump = |(stream, pipe): (&'static str, OwnedFd)| {
         Pump::new(stream, pipe).map_err(|error| failed(error.into()))
     };
-    let stdout = pipe("stdout", child.stdout.take().map(OwnedFd::from))?;
-    let stderr = pipe("stderr", child.stderr.take().map(OwnedFd::from))?;
-    Ok((program, [stdout, stderr]))
+    // What was handed over is nobody's here.
+    let stdout = child.stdout.take().map(|pipe| ("stdout", pipe.into()));
+    let stderr = child.stderr.take().map(|pipe| ("stderr", pipe.into()));
+    let pumps = stdout.into_iter().chain(stderr).map(pump);
+    Ok((program, pumps.collect::<Result<_, _>>()?))
 }
 
 fn error_end(error: &str) -> End {
@@ -246,7 +290,7 @@ impl Sink {
 struct Watch {
     program: Identity,
     shell: bool,
-    pumps: [Pump; 2],
+    pumps: Vec<Pump>,
     control: Option<std::fs::File>,
     lifeline: bool,
     /// When everything is killed: set when it was asked to stop.

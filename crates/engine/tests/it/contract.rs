@@ -1,9 +1,12 @@
 //! The process engine under the contract of all engines.
 
 use async_trait::async_trait;
+use towpath_model::console::Console;
 use towpath_model::port::Engine;
 use towpath_model::workload::{Command, WorkloadSpec};
-use towpath_testkit::contract::{Behaviour, Subject, engine_contract};
+use towpath_testkit::contract::{
+    Behaviour, ConsoleSubject, Subject, console_contract, engine_contract,
+};
 
 use crate::support::{World, spec};
 
@@ -42,6 +45,17 @@ impl Subject for Processes {
     async fn restart(&mut self) {
         self.0 = self.0.take().map(World::reopen);
     }
+}
+
+impl ConsoleSubject for Processes {
+    fn console(&self) -> &dyn Console {
+        &*self.0.as_ref().unwrap().engine
+    }
+}
+
+#[tokio::test]
+async fn processes_keep_the_contract_of_consoles() {
+    console_contract(async || Processes(Some(World::without_release()))).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use jiff::Timestamp;
 use serde::Deserialize;
 use towpath_api::{LogLine, Problem};
 use towpath_model::id::{EnvironmentId, ServiceName};
@@ -21,6 +22,7 @@ pub(crate) struct Wanted {
     services: String,
     instance: Option<u32>,
     tail: Option<usize>,
+    since: Option<Timestamp>,
     #[serde(default)]
     follow: bool,
 }
@@ -33,6 +35,7 @@ impl Wanted {
             services: services.map_err(|error| Error::BadRequest(error.to_string()))?,
             instance: self.instance,
             tail: self.tail,
+            since: self.since,
             follow: self.follow,
         })
     }
@@ -45,6 +48,7 @@ params(
     ("services" = Option<String>, Query, description = "only these services, with commas between"),
     ("instance" = Option<u32>, Query, description = "only this instance, by its number"),
     ("tail" = Option<u64>, Query, description = "only the last so many lines of each instance"),
+    ("since" = Option<String>, Query, description = "only lines from this time on (RFC 3339)"),
     ("follow" = Option<bool>, Query, description = "go on with new lines as they are written"),
 ),
 responses(

@@ -1,7 +1,7 @@
 //! Releases, events, plans, secrets, tokens and log lines, for the wire.
 
 use towpath_api as api;
-use towpath_control::{SecretInfo, Token, Verification};
+use towpath_control::{InstanceUsage, SecretInfo, Token, Verification};
 use towpath_model::event::Event;
 use towpath_model::id::EnvironmentId;
 use towpath_model::plan::{Change, Plan, ServicePlan};
@@ -113,5 +113,24 @@ pub(crate) fn engine(capabilities: Capabilities) -> api::EngineInfo {
         name: capabilities.engine,
         no_limits: capabilities.limits.err(),
         no_users: capabilities.users.err(),
+    }
+}
+
+pub(crate) fn usage(used: Vec<InstanceUsage>) -> api::Usage {
+    let instances = used.into_iter().map(|one| api::InstanceUsage {
+        service: one.id.service.to_string(),
+        instance: one.id.number,
+        at: one.usage.at,
+        cpu_percent: one.cpu_percent,
+        memory_bytes: one.usage.memory_bytes,
+        memory_limit_bytes: one.usage.memory_limit_bytes,
+        network_received_bytes: one.usage.network.map(|(received, _)| received),
+        network_sent_bytes: one.usage.network.map(|(_, sent)| sent),
+        disk_read_bytes: one.usage.disk.map(|(read, _)| read),
+        disk_written_bytes: one.usage.disk.map(|(_, written)| written),
+        pids: one.usage.pids,
+    });
+    api::Usage {
+        instances: instances.collect(),
     }
 }

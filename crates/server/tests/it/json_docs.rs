@@ -26,6 +26,7 @@ test says when it is not up to date.
 | `events` | a list of `Event`; with `--follow` a line with an `Event` each |
 | `events verify` | a `Verification` |
 | `logs` | a line with a `LogLine` each |
+| `stats` | a line with a `Usage` each; with `--no-stream` one |
 | `env ls` | a list of `EnvironmentSummary` |
 | `env create` | a `Created` |
 | `env rm` | `id` (which environment), `removed` (true) |

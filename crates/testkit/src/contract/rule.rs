@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use towpath_model::observation::{ArtifactState, InstanceState};
-use towpath_model::port::{EngineObservation, LogQuery, Volumes};
+use towpath_model::port::{EngineObservation, LogLine, LogQuery, Volumes};
 
 use super::drive::{
     FIRST, dev, environment, instance, is_refused, lines, observe, order, prepare, start, state_of,
@@ -254,7 +254,7 @@ pub(super) async fn a_restart_finds_everything_as_it_was(mut subject: impl Subje
         .expect("an ended instance can be removed");
 }
 
-pub(super) async fn logs_are_read_by_instance_and_by_tail(subject: impl Subject) {
+pub(super) async fn logs_are_read_by_instance_by_tail_and_since_a_time(subject: impl Subject) {
     prepare(&subject, &dev(), &[]).await;
     for (number, line) in [(1, "a"), (2, "b")] {
         let id = start(&subject, lines(&[line, line, "last"], 0), number).await;
@@ -272,14 +272,28 @@ pub(super) async fn logs_are_read_by_instance_and_by_tail(subject: impl Subject)
         ..LogQuery::default()
     };
     assert_eq!(read(&subject, tail).await, ["last", "last"]);
+    let all = read_lines(&subject, LogQuery::default()).await;
+    let third = all.get(2).map(|line| line.at);
+    let since = LogQuery {
+        since: third,
+        ..LogQuery::default()
+    };
+    let expected = all.into_iter().filter(|line| Some(line.at) >= third);
+    let expected: Vec<LogLine> = expected.collect();
+    assert_eq!(read_lines(&subject, since).await, expected);
 }
 
 async fn read(subject: &impl Subject, query: LogQuery) -> Vec<String> {
+    let lines = read_lines(subject, query).await;
+    lines.into_iter().map(|line| line.text).collect()
+}
+
+async fn read_lines(subject: &impl Subject, query: LogQuery) -> Vec<LogLine> {
     let log = subject.engine().logs(&dev(), &query).await;
     let mut log = log.expect("the log can be read");
-    let mut texts = Vec::new();
+    let mut lines = Vec::new();
     while let Some(line) = log.next().await.expect("the log can be read") {
-        texts.push(line.text);
+        lines.push(line);
     }
-    texts
+    lines
 }

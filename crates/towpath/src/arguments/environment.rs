@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
 
 use super::List;
 
@@ -189,6 +190,7 @@ pub(crate) enum EventCommand {
 
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Logs {
     #[command(flatten)]
     pub(crate) choice: Choice,
@@ -200,12 +202,28 @@ pub(crate) struct Logs {
     /// Only the last so many lines of each instance
     #[arg(long, short = 'n', value_name = "LINES")]
     pub(crate) tail: Option<usize>,
+    /// Only lines from then on: a time (RFC 3339), or how long ago (10m, 1h30m)
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub(crate) since: Option<Timestamp>,
+    /// Print when each line was read
+    #[arg(long, short)]
+    pub(crate) timestamps: bool,
     /// Go on with new lines as they are written
     #[arg(long, short)]
     pub(crate) follow: bool,
     /// Print JSON, a line for each line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = text.parse::<SignedDuration>() {
+        let then = Timestamp::now().checked_sub(ago);
+        return then.map_err(|_| format!("`{text}` ago there was no time"));
+    }
+    let wrong =
+        |_| format!("`{text}` is neither a time (2026-01-31T12:00:00Z) nor how long ago (10m)");
+    text.parse().map_err(wrong)
 }
 
 /// What to do with secrets.

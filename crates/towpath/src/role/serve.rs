@@ -51,6 +51,7 @@ pub(crate) async fn run(
     let is_free = Arc::new(|address: SocketAddr| TcpListener::bind(address).is_ok());
     let ports = Ports {
         store,
+        console: Arc::<HostEngine>::clone(&engine),
         engine,
         prober,
         router: router_port,

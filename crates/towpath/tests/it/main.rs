@@ -11,6 +11,7 @@ mod site;
 
 mod adopt;
 mod commits;
+mod console;
 mod demo;
 mod exits;
 mod full;

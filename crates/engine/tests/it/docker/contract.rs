@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use towpath_model::console::Console;
 use towpath_model::id::ServiceName;
 use towpath_model::port::{Engine, ImageRequest};
 use towpath_model::workload::{Command, WorkloadSpec};
-use towpath_testkit::contract::{Behaviour, Subject, engine_contract};
+use towpath_testkit::contract::{
+    Behaviour, ConsoleSubject, Subject, console_contract, engine_contract,
+};
 
 use super::daemon::IMAGE;
 use super::support::{World, built, inline, pulled, spec, web};
@@ -63,11 +66,19 @@ impl Subject for Containers {
     }
 }
 
+impl ConsoleSubject for Containers {
+    fn console(&self) -> &dyn Console {
+        &*self.0.as_ref().unwrap().engine
+    }
+}
+
 #[tokio::test]
-async fn containers_keep_the_contract_of_engines() {
-    engine_contract(async || {
+async fn containers_keep_the_contracts_of_engines_and_consoles() {
+    let make = async || {
         let directory = tempfile::tempdir().unwrap();
         Containers(Some(World::of(directory, "shop/dev").await))
-    })
-    .await;
+    };
+    // One after the other: on one Docker there is one container of a name.
+    engine_contract(make).await;
+    console_contract(make).await;
 }
