@@ -5,23 +5,17 @@
 //! begins with a control character.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinSet;
+use tokio::io::{AsyncReadExt as _, ReadHalf, WriteHalf};
 use towpath_model::console::Output;
 
 use super::client::Trouble;
 use super::shared::Shared;
-
-/// The longest answer of a refusal that is read.
-const REFUSAL_BYTES: usize = 64 * 1024;
+use super::wire::{self, Wire};
 
 /// The most bytes that are handed on at a time.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -32,9 +26,6 @@ const HEAD_BYTES: usize = 8;
 
 /// Where it is written to.
 pub(super) type Writer = WriteHalf<TokioIo<Upgraded>>;
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Has Docker take a connection over. `body` is JSON.
 pub(super) async fn open(
@@ -49,41 +40,24 @@ pub(super) async fn open(
         "/v{}.{}{path}",
         version.major_version, version.minor_version
     );
-    let away = |error: &dyn std::fmt::Display| {
-        let host = shared.client.host();
-        Trouble::Away(format!("Docker at {host} does not answer: {error}"))
-    };
-    let io = connect(shared.client.host()).await;
-    let io = io.map_err(|error| away(&error))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| away(&error))?;
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        // What goes wrong with the connection is seen by whoever uses it.
-        drop(connection.with_upgrades().await);
-    });
+    let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
     let request = Request::builder()
         .method(Method::POST)
         .uri(path)
-        .header(HOST, "docker")
         .header(CONTENT_TYPE, "application/json")
         .header(CONNECTION, "Upgrade")
         .header(UPGRADE, "tcp")
-        .body(Full::new(Bytes::from(body)))
+        .body(body.boxed_unsync())
         .map_err(|error| Trouble::Refused(error.to_string()))?;
-    let answer = sender.send_request(request).await;
-    let answer = answer.map_err(|error| away(&error))?;
-    let status = answer.status();
-    if status != StatusCode::SWITCHING_PROTOCOLS {
-        let said = Limited::new(answer.into_body(), REFUSAL_BYTES)
-            .collect()
-            .await;
-        let said = said.map(http_body_util::Collected::to_bytes);
-        return Err(refusal(status, &said.unwrap_or_default()));
+    let mut wire = Wire::connect(&shared.client).await?;
+    let answer = wire.send(request).await?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(wire::refusal(answer).await);
     }
-    let upgraded = hyper::upgrade::on(answer).await;
-    let upgraded = upgraded.map_err(|error| away(&error))?;
+    let upgraded = hyper::upgrade::on(answer).await.map_err(|error| {
+        let host = shared.client.host();
+        Trouble::Away(format!("Docker at {host} does not answer: {error}"))
+    })?;
     let (read, write) = tokio::io::split(TokioIo::new(upgraded));
     let reader = Reader {
         read,
@@ -91,35 +65,9 @@ pub(super) async fn open(
         head: [0; HEAD_BYTES],
         filled: 0,
         left: 0,
-        _connection: tasks,
+        _wire: wire,
     };
     Ok((reader, write))
-}
-
-async fn connect(host: &str) -> std::io::Result<Box<dyn Io>> {
-    if let Some(path) = host.strip_prefix("unix://") {
-        return Ok(Box::new(UnixStream::connect(path).await?));
-    }
-    let address = host.split_once("://").map_or(host, |(_, address)| address);
-    Ok(Box::new(
-        TcpStream::connect(address.trim_end_matches('/')).await?,
-    ))
-}
-
-fn refusal(status: StatusCode, body: &[u8]) -> Trouble {
-    #[derive(Deserialize)]
-    struct Said {
-        message: String,
-    }
-    let words = match serde_json::from_slice::<Said>(body) {
-        Ok(said) => said.message,
-        Err(_) => format!("it answered {status}"),
-    };
-    match status {
-        StatusCode::NOT_FOUND => Trouble::Missing(words),
-        StatusCode::CONFLICT => Trouble::Conflict(words),
-        _ => Trouble::Refused(words),
-    }
 }
 
 /// What the bytes are.
@@ -140,7 +88,7 @@ pub(super) struct Reader {
     filled: usize,
     /// So much of a frame is to come.
     left: usize,
-    _connection: JoinSet<()>,
+    _wire: Wire,
 }
 
 impl Reader {
@@ -188,15 +136,5 @@ mod tests {
     #[test]
     fn the_length_of_a_frame_is_in_its_last_four_bytes() {
         assert_eq!(length([1, 0, 0, 0, 0, 1, 0, 2]), 65_538);
-    }
-
-    #[test]
-    fn a_refusal_is_in_dockers_words() {
-        let body = br#"{"message":"container x is not running"}"#;
-        let said = refusal(StatusCode::CONFLICT, body);
-        assert_eq!(said.words(), "container x is not running");
-        assert!(matches!(said, Trouble::Conflict(_)));
-        let odd = refusal(StatusCode::BAD_GATEWAY, b"<html>");
-        assert!(odd.words().contains("502"), "{}", odd.words());
     }
 }
