@@ -103,7 +103,7 @@ impl Platform {
             what: "run.ended",
             subject: instance.local(),
         };
-        let secrets = shared.reveal(id, &start.spec).await;
+        let secrets = shared.reveal_to(id, &start.spec).await;
         let started = match secrets {
             Ok(secrets) => {
                 let one = OneOff { start, attachment };

@@ -155,7 +155,7 @@ async fn make(
             "its specification has no container".to_owned(),
         ));
     };
-    let image = image::present(shared, &docker, start).await?;
+    let image = image::present(shared, &docker, start, &order.secrets).await?;
     let environment = &id.environment;
     network::ensure_networks(shared, &docker, environment, container).await?;
     network::ensure_volumes(shared, &docker, environment, &start.spec, container).await?;
