@@ -28,6 +28,9 @@ const CANNOT_START: &[u8] = b"OCI runtime exec failed";
 const NO_PROGRAM: &str = "executable file not found";
 const NO_FILE: &str = "no such file or directory";
 
+/// What it says of a directory that a program cannot be run in.
+const NO_DIRECTORY: &str = "chdir to cwd";
+
 /// What somebody is attached to.
 #[derive(Debug, Clone)]
 pub(super) enum Of {
@@ -229,9 +232,11 @@ async fn end(shared: &Shared, of: &Of) -> Result<CommandEnd, Trouble> {
 /// Returns how a command ended that Docker could not start, from its words: its own codes differ from
 /// version to version.
 pub(super) fn never_ran(words: &str) -> CommandEnd {
-    let is_there = ![NO_PROGRAM, NO_FILE]
+    let is_missing = [NO_PROGRAM, NO_FILE]
         .iter()
         .any(|sign| words.contains(sign));
+    // It is not the program where its directory is not there.
+    let is_there = !is_missing || words.contains(NO_DIRECTORY);
     CommandEnd {
         code: if is_there { NOT_EXECUTABLE } else { NOT_FOUND },
         error: Some(words.trim().to_owned()),
