@@ -22,6 +22,9 @@ async fn serving_site() -> Site {
     site
 }
 
+/// The words of a command, its exit code, and what it says.
+type Refused<'a> = (&'a [&'a str], i32, &'a str);
+
 /// Waits until so many processes have a word among their arguments.
 async fn until_processes(word: &str, count: usize) {
     let deadline = Instant::now() + LONGEST;
@@ -84,7 +87,6 @@ async fn a_command_in_an_instance_is_as_if_it_ran_here() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_reached_is_refused_by_its_name() {
     let site = serving_site().await;
-    type Refused<'a> = (&'a [&'a str], i32, &'a str);
     let refused: &[Refused<'_>] = &[
         (&["exec", "nothing", "--", "true"], 3, "service `nothing`"),
         (
