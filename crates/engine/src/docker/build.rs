@@ -8,8 +8,10 @@ mod grpc;
 mod progress;
 mod proto;
 mod session;
+mod sync;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bollard::Docker;
 use towpath_model::container::ImageBuild;
@@ -20,7 +22,6 @@ use towpath_model::workload::SecretValue;
 use self::builder::Builder;
 use self::progress::Hidden;
 use super::client::Trouble;
-use super::context;
 use super::image::{self, Failure};
 use super::names;
 use super::shared::Shared;
@@ -28,9 +29,6 @@ use super::state::PinnedImage;
 
 /// How many of a build's last lines say what went wrong.
 const TAIL_LINES: usize = 40;
-
-/// The file of a build's context, in the release's directory.
-const CONTEXT: &str = "context.tar";
 
 /// An image to build.
 pub(super) struct Order<'a> {
@@ -43,6 +41,22 @@ pub(super) struct Order<'a> {
 }
 
 impl Order<'_> {
+    /// Reads what is built, by a function of the release's source tree and the recipe.
+    async fn read<T, F>(&self, shared: &Shared, read: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(Option<&Path>, &ImageBuild) -> Result<T, String> + Send + 'static,
+    {
+        let source = self.artifacts.source.as_ref();
+        let tree = source.map(|digest| shared.layout.data.source(digest));
+        let recipe = self.recipe.clone();
+        let reading = tokio::task::spawn_blocking(move || read(tree.as_deref(), &recipe));
+        match reading.await {
+            Ok(done) => done.map_err(Failure::because),
+            Err(error) => Err(Failure::because(error.to_string())),
+        }
+    }
+
     /// Returns the name that the image gets.
     fn name(&self) -> String {
         let Artifacts {
@@ -88,35 +102,10 @@ async fn built(
     docker: &Docker,
     order: &Order<'_>,
 ) -> Result<PinnedImage, Failure> {
-    let builder = builder::of(&shared.client).await?;
-    let Artifacts {
-        environment,
-        release,
-        source,
-        ..
-    } = order.artifacts;
-    let directory = shared.layout.release(environment, *release);
-    let path = directory.join(format!("{}-{CONTEXT}", order.service));
-    let tree = source
-        .as_ref()
-        .map(|digest| shared.layout.data.source(digest));
-    let (recipe, to) = (order.recipe.clone(), path.clone());
-    let gathered = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&directory)
-            .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-        context::gather(tree.as_deref(), &recipe, &to)
-    });
-    let context = match gathered.await {
-        Ok(gathered) => gathered.map_err(Failure::because)?,
-        Err(error) => return Err(Failure::because(error.to_string())),
-    };
-    let sent = match builder {
-        Builder::BuildKit => buildkit::send(shared, docker, order, &context).await,
-        Builder::Classic(why) => classic::send(shared, docker, order, &context, why).await,
-    };
-    // It can be made again; what stays is removed with the release.
-    drop(std::fs::remove_file(&path));
-    sent?;
+    match builder::of(&shared.client).await? {
+        Builder::BuildKit => buildkit::send(shared, docker, order).await?,
+        Builder::Classic(why) => classic::send(shared, docker, order, why).await?,
+    }
     let found = docker.inspect_image(&order.name()).await;
     let found = found.map_err(|error| -> Trouble { shared.client.trouble(&error) })?;
     let image = image::pinned(found, None);

@@ -1,7 +1,7 @@
 //! Gathers what a build may see: the context of the source tree without what `.dockerignore` names,
-//! and the Dockerfile, as a tar. Not the rules of that file ([`super::ignore`]).
+//! and the Dockerfile; as a list, or as a tar. Not the rules of that file ([`super::ignore`]).
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -22,12 +22,97 @@ pub(super) struct Context {
     pub(super) dockerfile: String,
 }
 
-/// Writes the context of a build to a file. `tree` is the source tree.
-pub(super) fn gather(
-    tree: Option<&Path>,
-    recipe: &ImageBuild,
-    to: &Path,
-) -> Result<Context, String> {
+/// What a build may see.
+#[derive(Debug)]
+pub(super) struct Survey {
+    /// What is in the context, in the order of a walk: a directory before what is in it.
+    pub(super) found: Vec<Found>,
+    /// The name and the text of the Dockerfile.
+    pub(super) dockerfile: (String, Vec<u8>),
+}
+
+/// A file, directory or symbolic link of a context.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its path in the context.
+    pub(super) name: String,
+    /// Where it is.
+    pub(super) path: PathBuf,
+    pub(super) metadata: Metadata,
+    /// Where a symbolic link leads.
+    pub(super) link: Option<String>,
+}
+
+/// Lists the context of a build. `tree` is the source tree.
+pub(super) fn survey(tree: Option<&Path>, recipe: &ImageBuild) -> Result<Survey, String> {
+    let root = root(tree, recipe)?;
+    let (named, ignore) = rules(root.as_deref(), recipe)?;
+    let mut found = Vec::new();
+    if let Some(root) = &root {
+        walk(root, Path::new(""), &ignore, &mut Vec::new(), &mut found)
+            .map_err(|error| format!("cannot list the context: {error}"))?;
+    }
+    let text = match dockerfile(root.as_deref(), tree, recipe, &named)? {
+        Dockerfile::Text(text) => text,
+        Dockerfile::Inside(path) => {
+            fs::read(path).map_err(|error| format!("cannot read `{named}`: {error}"))?
+        }
+    };
+    let name = named.rsplit('/').next().unwrap_or(&named).to_owned();
+    Ok(Survey {
+        found,
+        dockerfile: (name, text),
+    })
+}
+
+/// Adds what is in a directory, which is `inner` from the root, each with the directories above it
+/// that are ignored themselves and wait in `above`.
+fn walk(
+    root: &Path,
+    inner: &Path,
+    ignore: &Ignore,
+    above: &mut Vec<Found>,
+    found: &mut Vec<Found>,
+) -> io::Result<()> {
+    let mut entries = fs::read_dir(root.join(inner))?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let inner = inner.join(entry.file_name());
+        let name = inner.to_string_lossy().into_owned();
+        let metadata = entry.metadata()?;
+        let is_ignored = ignore.is_ignored(&name);
+        let is_directory = metadata.is_dir();
+        if (is_ignored && !is_directory)
+            || !(is_directory || metadata.is_file() || metadata.is_symlink())
+        {
+            continue;
+        }
+        let link = metadata.is_symlink().then(|| fs::read_link(entry.path()));
+        let one = Found {
+            name,
+            path: entry.path(),
+            metadata,
+            link: link
+                .transpose()?
+                .map(|link| link.to_string_lossy().into_owned()),
+        };
+        above.push(one);
+        if !is_ignored {
+            found.append(above);
+        }
+        if is_directory && (!is_ignored || ignore.may_have_exceptions(&[])) {
+            walk(root, &inner, ignore, above, found)?;
+        }
+        // It had nothing that is wanted.
+        if is_ignored {
+            above.pop_if(|last| last.path == entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Returns the directory of the context; none where the Dockerfile needs none.
+fn root(tree: Option<&Path>, recipe: &ImageBuild) -> Result<Option<PathBuf>, String> {
     let root = match tree {
         Some(tree) => Some(inside(tree, &recipe.context)?),
         None if recipe.dockerfile_inline.is_some() => None,
@@ -39,6 +124,68 @@ pub(super) fn gather(
             shown(root, tree)
         ));
     }
+    Ok(root)
+}
+
+/// Returns the path of the Dockerfile from the context, and what is ignored with it.
+fn rules(root: Option<&Path>, recipe: &ImageBuild) -> Result<(String, Ignore), String> {
+    let named = clean(recipe.dockerfile.as_deref().unwrap_or("Dockerfile"));
+    let ignore = match root {
+        Some(root) => Ignore::read(root, &named)
+            .map_err(|error| format!("cannot read what is ignored: {error}"))?,
+        None => Ignore::default(),
+    };
+    Ok((named, ignore))
+}
+
+/// Where the Dockerfile is.
+enum Dockerfile {
+    /// It is no file of the context.
+    Text(Vec<u8>),
+    /// It is this one.
+    Inside(PathBuf),
+}
+
+fn dockerfile(
+    root: Option<&Path>,
+    tree: Option<&Path>,
+    recipe: &ImageBuild,
+    named: &str,
+) -> Result<Dockerfile, String> {
+    if let Some(text) = &recipe.dockerfile_inline {
+        return Ok(Dockerfile::Text(text.clone().into_bytes()));
+    }
+    let (Some(root), Some(tree)) = (root, tree) else {
+        return Err("there is no Dockerfile".to_owned());
+    };
+    if named.starts_with("../") {
+        // It is beside the context, which Docker allows.
+        let path = normal(&root.join(named));
+        if !path.starts_with(normal(tree)) {
+            return Err(format!(
+                "the Dockerfile `{named}` is outside of the source tree"
+            ));
+        }
+        let text = fs::read(&path).map_err(|error| format!("cannot read `{named}`: {error}"))?;
+        return Ok(Dockerfile::Text(text));
+    }
+    let path = root.join(named);
+    if !path.is_file() {
+        return Err(format!(
+            "there is no Dockerfile `{named}` in {}",
+            shown(root, Some(tree))
+        ));
+    }
+    Ok(Dockerfile::Inside(path))
+}
+
+/// Writes the context of a build to a file. `tree` is the source tree.
+pub(super) fn gather(
+    tree: Option<&Path>,
+    recipe: &ImageBuild,
+    to: &Path,
+) -> Result<Context, String> {
+    let root = root(tree, recipe)?;
     let file = File::create(to).map_err(|error| format!("cannot write the context: {error}"))?;
     let mut tar = Builder::new(BufWriter::new(file));
     tar.follow_symlinks(false);
@@ -60,42 +207,18 @@ fn write(
     recipe: &ImageBuild,
 ) -> Result<String, String> {
     let failed = |error: io::Error| format!("cannot gather the context: {error}");
-    let named = recipe.dockerfile.as_deref().unwrap_or("Dockerfile");
-    let named = clean(named);
-    let ignore = match root {
-        Some(root) => Ignore::read(root, &named).map_err(failed)?,
-        None => Ignore::default(),
-    };
+    let (named, ignore) = rules(root, recipe)?;
     if let Some(root) = root {
         let always = [named.as_str(), ".dockerignore"];
         add_directory(tar, root, Path::new(""), &ignore, &always).map_err(failed)?;
     }
-    if let Some(text) = &recipe.dockerfile_inline {
-        add_text(tar, text.as_bytes()).map_err(failed)?;
-        return Ok(GIVEN.to_owned());
-    }
-    let (Some(root), Some(tree)) = (root, tree) else {
-        return Err("there is no Dockerfile".to_owned());
-    };
-    if named.starts_with("../") {
-        // It is beside the context, which Docker allows.
-        let path = normal(&root.join(&named));
-        if !path.starts_with(normal(tree)) {
-            return Err(format!(
-                "the Dockerfile `{named}` is outside of the source tree"
-            ));
+    match dockerfile(root, tree, recipe, &named)? {
+        Dockerfile::Text(text) => {
+            add_text(tar, &text).map_err(failed)?;
+            Ok(GIVEN.to_owned())
         }
-        let text = fs::read(&path).map_err(|error| format!("cannot read `{named}`: {error}"))?;
-        add_text(tar, &text).map_err(failed)?;
-        return Ok(GIVEN.to_owned());
+        Dockerfile::Inside(_) => Ok(named),
     }
-    if !root.join(&named).is_file() {
-        return Err(format!(
-            "there is no Dockerfile `{named}` in {}",
-            shown(root, Some(tree))
-        ));
-    }
-    Ok(named)
 }
 
 fn add_text(tar: &mut Tar, text: &[u8]) -> io::Result<()> {
@@ -266,6 +389,40 @@ mod tests {
         let (dockerfile, names) = gathered(tree.path(), &recipe("app")).unwrap();
         assert_eq!(dockerfile, "Dockerfile");
         assert_eq!(names, [".dockerignore", "Dockerfile", "src", "src/main"]);
+    }
+
+    #[test]
+    fn a_list_has_the_directories_of_exceptions_and_nothing_else_that_is_ignored() {
+        let tree = tree(&[
+            ("Dockerfile", "FROM x"),
+            (".dockerignore", "*\n!a/b/c\n!z\n"),
+            ("a/b/c", ""),
+            ("a/b/d", ""),
+            ("a/e/f", ""),
+            ("m/n", ""),
+            ("z/y", ""),
+        ]);
+        let survey = survey(Some(tree.path()), &recipe(".")).unwrap();
+        let names: Vec<&str> = survey.found.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["a", "a/b", "a/b/c", "z", "z/y"]);
+        assert_eq!(
+            survey.dockerfile,
+            ("Dockerfile".to_owned(), b"FROM x".to_vec())
+        );
+    }
+
+    #[test]
+    fn a_list_is_of_what_a_tar_would_have_and_fails_as_it() {
+        let tree = tree(&[("docker/web", "FROM x"), ("web/index", "hello")]);
+        let mut beside = recipe("./web");
+        beside.dockerfile = Some("../docker/web".to_owned());
+        let found = survey(Some(tree.path()), &beside).unwrap();
+        assert_eq!(found.dockerfile, ("web".to_owned(), b"FROM x".to_vec()));
+        assert_eq!(found.found.len(), 1);
+        beside.dockerfile = None;
+        let missing = survey(Some(tree.path()), &beside).unwrap_err();
+        assert!(missing.contains("`Dockerfile`") && missing.contains("`web`"));
+        assert!(survey(Some(tree.path()), &recipe("..")).is_err());
     }
 
     #[test]

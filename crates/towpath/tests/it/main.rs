@@ -10,6 +10,7 @@ mod machine;
 mod site;
 
 mod adopt;
+mod builds;
 mod commits;
 mod console;
 mod demo;

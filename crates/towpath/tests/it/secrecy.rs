@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use towpath_model::id::EnvironmentId;
 
 use crate::machine;
 use crate::site::{Answer, Delivery, Site, production};
@@ -16,20 +17,20 @@ const LISTEN: Duration = Duration::from_secs(3);
 
 /// What is looked for, and where everything that was said is kept until then.
 #[derive(Debug, Default)]
-struct Search {
+pub(crate) struct Search {
     canaries: Vec<String>,
     said: Vec<(String, Vec<u8>)>,
 }
 
 impl Search {
     /// Makes a secret that nothing has by chance.
-    fn canary(&mut self) -> String {
+    pub(crate) fn canary(&mut self) -> String {
         let canary = format!("canary-{:032x}", rand::random::<u128>());
         self.canaries.push(canary.clone());
         canary
     }
 
-    fn hear(&mut self, what: &str, answer: &Answer) {
+    pub(crate) fn hear(&mut self, what: &str, answer: &Answer) {
         let text = format!("{}{}", answer.stdout, answer.stderr);
         self.said.push((what.to_owned(), text.into_bytes()));
     }
@@ -79,7 +80,7 @@ impl Search {
     }
 
     /// Takes in what anybody may see of processes, and the environment of those that are ours.
-    fn read_processes(&mut self, site: &Site) {
+    pub(crate) fn read_processes(&mut self, site: &Site) {
         for process in machine::belonging_to(Path::new("")) {
             let line = process.arguments.join(" ");
             self.said.push((
@@ -161,7 +162,7 @@ async fn the_value_of_a_secret_is_nowhere_but_where_it_is_used() {
     search.hear("failed deploy", &site.run(&deploy).await.exited(1));
     assert_eq!(secret_check(&site).await, with_second);
     search.read_processes(&site);
-    hear_everything(&mut search, &site).await;
+    hear_everything(&mut search, &site, &id).await;
 
     // A release has the versions of its secrets: the rollback brings back the first value.
     let back = site
@@ -174,12 +175,12 @@ async fn the_value_of_a_secret_is_nowhere_but_where_it_is_used() {
         search.hear(command, &site.run(&[command, "production"]).await.exited(0));
     }
     search.read_processes(&site);
-    hear_everything(&mut search, &site).await;
+    hear_everything(&mut search, &site, &id).await;
     assert_found_nowhere(search, &site);
 }
 
 /// Looks through what was said and all files of the site.
-fn assert_found_nowhere(mut search: Search, site: &Site) {
+pub(crate) fn assert_found_nowhere(mut search: Search, site: &Site) {
     let files = search.read_files(site.root());
     assert!(files > 10, "only {files} files were found");
     let database = |suffix: &str| search.said.iter().any(|(place, _)| place.ends_with(suffix));
@@ -213,10 +214,10 @@ async fn hear_refusals(search: &mut Search, site: &Site) {
 }
 
 /// Takes in the answer of every GET that the API's own document has.
-async fn hear_everything(search: &mut Search, site: &Site) {
+pub(crate) async fn hear_everything(search: &mut Search, site: &Site, id: &EnvironmentId) {
     let (_, document) = get(site, "/openapi.json").await;
     let document: Value = serde_json::from_slice(&document).unwrap();
-    let number = site.client().deployments(&production(), 1).await.unwrap()[0].number;
+    let number = site.client().deployments(id, 1).await.unwrap()[0].number;
     let mut heard = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         if methods["get"].is_null() {
@@ -224,8 +225,8 @@ async fn hear_everything(search: &mut Search, site: &Site) {
         }
         for number in 1..=number {
             let path = path
-                .replace("{app}", "launches")
-                .replace("{environment}", "production")
+                .replace("{app}", id.app.as_str())
+                .replace("{environment}", id.name.as_str())
                 .replace("{number}", &number.to_string())
                 .replace("{digest}", &format!("sha256:{}", "0".repeat(64)));
             let (status, body) = get(site, &path).await;

@@ -1,28 +1,27 @@
 //! Builds by BuildKit, by the call of Docker's API that has it as its second version (`/build`).
-//! Not what it may ask of us meanwhile ([`super::session`]).
+//! Not what it asks of us meanwhile, the files among it ([`super::session`]).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bollard::Docker;
 use bytes::BytesMut;
-use futures_util::TryStreamExt as _;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::header::CONTENT_TYPE;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper::{Method, Request};
-use tokio_util::io::ReaderStream;
 use towpath_model::id::Digest;
 use towpath_model::workload::SecretValue;
 
 use super::Order;
 use super::progress::Progress;
 use super::session::{Answers, Session};
+use super::sync::Directory;
 use crate::docker::client::Trouble;
-use crate::docker::context::Context;
+use crate::docker::context::{self, Survey};
 use crate::docker::image::Failure;
 use crate::docker::shared::Shared;
-use crate::docker::wire::{Wire, away, refusal};
+use crate::docker::wire::{Wire, away, empty, refusal};
 
 /// Tells the sessions of this process apart.
 static SESSIONS: AtomicU64 = AtomicU64::new(0);
@@ -32,26 +31,34 @@ pub(super) async fn send(
     shared: &Shared,
     docker: &Docker,
     order: &Order<'_>,
-    context: &Context,
 ) -> Result<(), Failure> {
+    let Survey { found, dockerfile } = order.read(shared, context::survey).await?;
     let version = docker.client_version().to_string();
     let name = session_name(shared, order);
+    let (dockerfile_name, dockerfile) = dockerfile;
     let answers = Answers {
         config: shared.config.clone(),
         secrets: secrets(order)?,
+        directories: BTreeMap::from([
+            ("context", Arc::new(Directory::of(found))),
+            (
+                "dockerfile",
+                Arc::new(Directory::with(&dockerfile_name, dockerfile)),
+            ),
+        ]),
         agents: agents(shared, order)?,
     };
     // It lasts as long as the build.
-    let session = Session::open(&shared.client, &version, &name, answers).await?;
-    let file = tokio::fs::File::open(&context.path).await;
-    let file =
-        file.map_err(|error| Failure::because(format!("cannot read the context: {error}")))?;
-    let query = query(order, &context.dockerfile, &shared.data_id, &name);
+    let shared_key = match &order.recipe.content {
+        Some(content) => content.as_str(),
+        None => &name,
+    };
+    let session = Session::open(&shared.client, &version, &name, shared_key, answers).await?;
+    let query = query(order, &dockerfile_name, &shared.data_id, &name);
     let request = Request::builder()
         .method(Method::POST)
         .uri(format!("/v{version}/build?{query}"))
-        .header(CONTENT_TYPE, "application/x-tar")
-        .body(StreamBody::new(ReaderStream::new(file).map_ok(Frame::data)).boxed_unsync())
+        .body(empty())
         .map_err(|error| Failure::because(format!("it cannot be asked for: {error}")))?;
     let mut wire = Wire::connect(&shared.client).await?;
     let answer = wire.send(request).await?;
@@ -134,6 +141,7 @@ fn query(order: &Order<'_>, dockerfile: &str, data_id: &str, session: &str) -> S
     let mut options: Vec<(&str, String)> = vec![
         ("version", "2".to_owned()),
         ("session", session.to_owned()),
+        ("remote", "client-session".to_owned()),
         ("dockerfile", dockerfile.to_owned()),
         ("t", order.name()),
         ("buildargs", json(serde_json::json!(recipe.args))),
@@ -184,6 +192,17 @@ fn encoded(text: &str) -> String {
 
 /// Adds what to do.
 fn explained(words: &str) -> String {
+    let denied = [
+        "401 Unauthorized",
+        "403 Forbidden",
+        "access denied",
+        "authorization failed",
+    ];
+    if denied.iter().any(|sign| words.contains(sign)) {
+        return format!(
+            "{words} (may you pull it? `docker login` says who you are at its registry)"
+        );
+    }
     let newer = ["unknown flag", "unknown instruction", "Unknown flag"];
     if newer.iter().any(|sign| words.contains(sign)) {
         return format!(

@@ -10,25 +10,55 @@ use bollard::{BollardRequest, body_try_stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio_util::io::ReaderStream;
 use towpath_model::container::ImageBuild;
+use towpath_model::port::Artifacts;
 
 use super::{Order, TAIL_LINES};
 use crate::docker::client::url_alphabet;
-use crate::docker::context::Context;
+use crate::docker::context::{self, Context};
 use crate::docker::credentials;
 use crate::docker::image::Failure;
 use crate::docker::shared::Shared;
+
+/// The file of a build's context, in the release's directory.
+const CONTEXT: &str = "context.tar";
 
 /// Has an image built. `why` is why it is not BuildKit that does it.
 pub(super) async fn send(
     shared: &Shared,
     docker: &Docker,
     order: &Order<'_>,
-    context: &Context,
     why: &str,
 ) -> Result<(), Failure> {
     if let Some(what) = wants_buildkit(order.recipe) {
         return Err(Failure::because(format!("`{what}` needs BuildKit: {why}")));
     }
+    let Artifacts {
+        environment,
+        release,
+        ..
+    } = order.artifacts;
+    let directory = shared.layout.release(environment, *release);
+    let path = directory.join(format!("{}-{CONTEXT}", order.service));
+    let to = path.clone();
+    let gathered = order.read(shared, move |tree, recipe| {
+        std::fs::create_dir_all(&directory)
+            .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+        context::gather(tree, recipe, &to)
+    });
+    let context = gathered.await?;
+    let sent = post(shared, docker, order, &context, why).await;
+    // It can be made again; what stays is removed with the release.
+    drop(std::fs::remove_file(&path));
+    sent
+}
+
+async fn post(
+    shared: &Shared,
+    docker: &Docker,
+    order: &Order<'_>,
+    context: &Context,
+    why: &str,
+) -> Result<(), Failure> {
     let file = tokio::fs::File::open(&context.path).await;
     let file =
         file.map_err(|error| Failure::because(format!("cannot read the context: {error}")))?;

@@ -19,6 +19,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Returns the number; none of bytes.
+    pub(super) fn number(self) -> u64 {
+        match self {
+            Self::Number(number) => number,
+            Self::Bytes(_) => 0,
+        }
+    }
+
     /// Returns the text; what is not UTF-8 is replaced.
     pub(super) fn text(self) -> String {
         String::from_utf8_lossy(self.bytes()).into_owned()

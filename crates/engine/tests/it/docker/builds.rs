@@ -3,7 +3,7 @@
 
 use futures_util::StreamExt as _;
 use towpath_model::container::{BuildSecret, ImageBuild};
-use towpath_model::id::{ReleaseNumber, SecretName, SecretVersion};
+use towpath_model::id::{Digest, ReleaseNumber, SecretName, SecretVersion};
 use towpath_model::observation::ArtifactState;
 use towpath_model::port::Engine as _;
 
@@ -118,7 +118,7 @@ async fn a_dockerfile_may_have_rules_of_its_own_for_what_is_ignored() {
     let dockerfile = format!("FROM {IMAGE}\nCOPY . /app\nRUN ls -A /app > /list\n");
     let source = world.source(&[
         ("docker/web", &dockerfile),
-        ("docker/web.dockerignore", "b\n"),
+        ("docker/web.dockerignore", "b\ndocker\n"),
         (".dockerignore", "a\n"),
         ("a", ""),
         ("b", ""),
@@ -132,7 +132,72 @@ async fn a_dockerfile_may_have_rules_of_its_own_for_what_is_ignored() {
     assert_eq!(state, ArtifactState::Ready);
     let id = world.start(1, spec("cat /list")).await;
     let said = world.until_exited(&id).await.log_tail;
-    assert_eq!(said, [".dockerignore", "a", "docker"]);
+    assert_eq!(said, [".dockerignore", "a"]);
+}
+
+#[tokio::test]
+async fn the_context_arrives_as_it_is_without_what_is_ignored() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let world = World::without_release().await;
+    let mut big = String::new();
+    for number in 0..200_000 {
+        big.push_str(&format!("{number} "));
+    }
+    let dockerfile = format!(
+        "FROM {IMAGE}\nCOPY . /app\nRUN cd /app && find . | sort > /list && /app/run > /ran && \
+         readlink link > /link && sha256sum big | cut -c 1-64 > /sum && touch -d '1980-01-01' /t && \
+         find . ! -newer /t -type f > /old\n"
+    );
+    let source = world.source(&[
+        ("Dockerfile", &dockerfile),
+        (
+            ".dockerignore",
+            "Dockerfile\n.dockerignore\nout/*\n!out/kept\n",
+        ),
+        ("run", "#!/bin/sh\necho it runs\n"),
+        ("big", &big),
+        ("empty", ""),
+        ("out/kept", ""),
+        ("out/left", ""),
+        ("b/a", ""),
+        ("b.c", ""),
+        ("b-c/d e", ""),
+    ]);
+    let tree = world.data().source(&source);
+    std::fs::set_permissions(tree.join("run"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("b/a", tree.join("link")).unwrap();
+    std::fs::create_dir(tree.join("hollow")).unwrap();
+    let old = std::fs::File::open(tree.join("empty")).unwrap();
+    old.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let recipe = ImageBuild {
+        context: ".".to_owned(),
+        ..ImageBuild::default()
+    };
+    let state = world.prepare_from(FIRST, built(recipe), Some(source)).await;
+    assert_eq!(state, ArtifactState::Ready);
+    let line = "cat /list /ran /link /sum /old";
+    let id = world.start(1, spec(line)).await;
+    let said = world.until_exited(&id).await.log_tail;
+    let sum = Digest::of(big.as_bytes());
+    let expected = [
+        ".",
+        "./b",
+        "./b-c",
+        "./b-c/d e",
+        "./b.c",
+        "./b/a",
+        "./big",
+        "./empty",
+        "./hollow",
+        "./link",
+        "./out",
+        "./out/kept",
+        "./run",
+        "it runs",
+        "b/a",
+        sum.as_str().trim_start_matches("sha256:"),
+    ];
+    assert_eq!(said, expected);
 }
 
 #[tokio::test]

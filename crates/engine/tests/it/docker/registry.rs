@@ -17,7 +17,7 @@ use towpath_model::observation::ArtifactState;
 use towpath_model::port::Engine as _;
 
 use super::daemon::IMAGE;
-use super::support::{FIRST, PATIENCE, World, pulled, spec};
+use super::support::{FIRST, PATIENCE, World, built, inline, pulled, spec};
 
 /// The user, a password that needs every letter of base64, and what `htpasswd -B` makes of it.
 const USER: &str = "me";
@@ -140,6 +140,28 @@ async fn an_image_is_pulled_as_who_docker_login_says_one_is() {
     registry.forget(&world.docker).await;
     let id = world.start(1, spec("echo it runs")).await;
     assert_eq!(world.until_exited(&id).await.log_tail, ["it runs"]);
+}
+
+#[tokio::test]
+async fn a_base_image_is_pulled_as_who_docker_login_says_one_is() {
+    let registry = Registry::start().await;
+    let world = World::without_release().await;
+    registry.fill(&world.docker).await;
+    let recipe = || {
+        built(inline(&format!(
+            "FROM {}\nRUN true\n",
+            registry.reference()
+        )))
+    };
+    let reason = reason(world.prepare(FIRST, recipe()).await);
+    assert!(
+        reason.contains(&registry.host) && reason.contains("docker login"),
+        "{reason}"
+    );
+    let login = registry.login(PASSWORD).to_owned();
+    let world = world.reopen_with(|config| config.credentials = Some(login));
+    let state = world.prepare(FIRST, recipe()).await;
+    assert_eq!(state, ArtifactState::Ready);
 }
 
 #[tokio::test]
