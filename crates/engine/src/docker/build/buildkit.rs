@@ -36,6 +36,7 @@ pub(super) async fn send(
     let version = docker.client_version().to_string();
     let name = session_name(shared, order);
     let (dockerfile_name, dockerfile) = dockerfile;
+    let shared_key = shared_key(order, &name, &dockerfile);
     let answers = Answers {
         config: shared.config.clone(),
         secrets: secrets(order)?,
@@ -49,11 +50,7 @@ pub(super) async fn send(
         agents: agents(shared, order)?,
     };
     // It lasts as long as the build.
-    let shared_key = match &order.recipe.content {
-        Some(content) => content.as_str(),
-        None => &name,
-    };
-    let session = Session::open(&shared.client, &version, &name, shared_key, answers).await?;
+    let session = Session::open(&shared.client, &version, &name, &shared_key, answers).await?;
     let query = query(order, &dockerfile_name, &shared.data_id, &name);
     let request = Request::builder()
         .method(Method::POST)
@@ -92,6 +89,18 @@ async fn hear(shared: &Shared, mut body: Incoming, progress: &mut Progress) -> R
     }
     progress.hear(&come);
     Ok(())
+}
+
+/// Names the content of a build. BuildKit compares what is sent with what was sent under the same name,
+/// and takes a file of the same size and time for the same.
+fn shared_key(order: &Order<'_>, session: &str, dockerfile: &[u8]) -> String {
+    let recipe = order.recipe;
+    let Some(content) = &recipe.content else {
+        return session.to_owned();
+    };
+    let mut text = format!("{content} {} ", recipe.context).into_bytes();
+    text.extend_from_slice(dockerfile);
+    Digest::of(&text).as_str().to_owned()
 }
 
 /// Makes a name that no other session of this Docker has.

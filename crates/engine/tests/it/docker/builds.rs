@@ -201,6 +201,29 @@ async fn the_context_arrives_as_it_is_without_what_is_ignored() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_is_not_taken_for_what_is_sent() {
+    let world = World::without_release().await;
+    let source = world.source(&[("file", "")]);
+    // The context is the same; the Dockerfiles are of one length and time.
+    for (number, letter) in [(1, "a"), (2, "b")] {
+        let text = format!("FROM {IMAGE}\nCOPY . /app\nLABEL letter={letter}\n");
+        let recipe = ImageBuild {
+            context: ".".to_owned(),
+            content: Some(Digest::of(world.environment.app.as_str().as_bytes())),
+            ..inline(&text)
+        };
+        let release = ReleaseNumber(number);
+        let state = world
+            .prepare_from(release, built(recipe), Some(source.clone()))
+            .await;
+        assert_eq!(state, ArtifactState::Ready);
+        let image = world.docker.inspect_image(&world.tag(release)).await;
+        let labels = image.unwrap().config.unwrap().labels.unwrap();
+        assert_eq!(labels.get("letter").map(String::as_str), Some(letter));
+    }
+}
+
+#[tokio::test]
 async fn a_build_that_is_given_up_ends_at_once() {
     let world = World::without_release().await;
     let line = format!("sleep 98{}", std::process::id());
