@@ -35,7 +35,6 @@ use site::{Site, free_port};
 
 const IMAGE: &str = "towpath-shop/python:1";
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop/base");
-const APP: &str = "bench-docker";
 
 /// What runs in both ways.
 const SERVER: [&str; 4] = ["python3", "-m", "http.server", "8000"];
@@ -56,7 +55,7 @@ async fn measure(rounds: u32) {
     }
     let mut site = Site::new();
     let port = free_port();
-    site.write("towpath.yaml", &delivery_file());
+    site.write("towpath.yaml", &delivery_file(port));
     site.write("compose.yaml", &compose_file(port, 0));
     site.serve().await;
     site.run(&["up", "--json"]).await.exited(0);
@@ -102,10 +101,11 @@ fn compose_file(port: u16, round: u32) -> String {
     json!({ "services": { "web": web } }).to_string()
 }
 
-fn delivery_file() -> String {
+fn delivery_file(port: u16) -> String {
     let rollout = json!({ "strategy": "blue-green", "bake": "1s" });
     let file = json!({
-        "app": APP,
+        // No bench before it, that was cut short, had this name.
+        "app": format!("bench-{port}"),
         "environments": { "dev": { "engine": "docker", "rollout": rollout } },
         "services": { "web": { "health": { "http": "/" } } },
     });

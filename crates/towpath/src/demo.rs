@@ -39,8 +39,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     teller.title(&format!("Towpath demo: {}", cast.title()));
     let mut stage = Stage::set(cast, options.keep).context("cannot set the stage of the demo")?;
     teller.line(&format!(
-        "everything is in {} and goes when it ends",
-        stage.place().directory.display()
+        "everything is in {} and {} when it ends",
+        stage.place().directory.display(),
+        if options.keep { "stays" } else { "goes" }
     ));
     let told = tokio::select! {
         told = story::tell(&mut stage, &teller) => told,

@@ -41,3 +41,23 @@ async fn the_demo_ends_well_loses_nothing_and_leaves_nothing_behind() {
     let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
     assert!(files.is_empty(), "{files:#?}");
 }
+
+#[tokio::test]
+async fn a_demo_without_a_docker_engine_says_so_before_it_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = format!("unix://{}/docker.sock", directory.path().display());
+    let told = Command::new(PROGRAM)
+        .args(["demo", "--engine", "docker"])
+        .env("TMPDIR", directory.path())
+        .env("DOCKER_HOST", nowhere)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(3), "{complaint}");
+    assert!(complaint.contains("hint: install Docker"), "{complaint}");
+    assert!(told.stdout.is_empty(), "nothing was told");
+    let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    assert!(files.is_empty(), "{files:#?}");
+}
