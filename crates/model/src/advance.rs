@@ -15,6 +15,7 @@ use crate::environment::Environment;
 use crate::id::ServiceName;
 use crate::instance::{after, elapsed};
 use crate::observation::ArtifactState;
+use crate::reconcile::is_as_good_as_gone;
 use crate::release::RenderedService;
 use crate::rollout::Strategy;
 use crate::routing::FULL_WEIGHT;
@@ -367,7 +368,7 @@ fn is_settled(turn: &Turn<'_>, deployment: &Deployment) -> bool {
         let sides = desired.get(&one.workload.service);
         let wanted =
             sides.is_some_and(|sides| sides.iter().any(|side| side.workload == one.workload));
-        wanted && one.job.is_none()
+        (wanted && one.job.is_none()) || is_as_good_as_gone(turn, one)
     });
     settled || elapsed(deployment.progress_at, turn.now) >= deployment.settings.progress_deadline
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, SecretName, SecretVersion};
+use crate::id::{Digest, EnvironmentId, SecretName, SecretVersion};
 
 /// The container of a workload. What a process has as well (variables, user, working directory,
 /// secrets, configs, named volumes, limits, health, stop) is in the workload's specification.
@@ -58,6 +58,22 @@ pub struct Container {
     pub tty: bool,
     /// Standard input is kept open.
     pub stdin_open: bool,
+}
+
+/// The network that services are in that name none.
+const DEFAULT_NETWORK: &str = "default";
+
+impl Container {
+    /// Returns the networks that it is in, by their names in the Compose file.
+    pub fn joins(&self) -> BTreeMap<String, NetworkJoin> {
+        match &self.network {
+            NetworkMode::Host | NetworkMode::None => BTreeMap::new(),
+            NetworkMode::Networks(networks) if networks.is_empty() => {
+                [(DEFAULT_NETWORK.to_owned(), NetworkJoin::default())].into()
+            }
+            NetworkMode::Networks(networks) => networks.clone(),
+        }
+    }
 }
 
 /// Where an image comes from.
@@ -183,6 +199,16 @@ pub struct NetworkJoin {
     pub address: Option<IpAddr>,
     /// A fixed IPv6 address beside an IPv4 one.
     pub address_v6: Option<Ipv6Addr>,
+}
+
+impl NetworkJoin {
+    /// Returns what the network is called on the machine: every environment has its own, but for
+    /// those that it shares.
+    pub fn on_machine(&self, environment: &EnvironmentId, name: &str) -> String {
+        let EnvironmentId { app, name: own } = environment;
+        let external = self.network.external.clone();
+        external.unwrap_or_else(|| format!("{app}-{own}_{name}"))
+    }
 }
 
 /// What a network is.

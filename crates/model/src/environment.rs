@@ -16,6 +16,7 @@ use crate::adoption::Adopted;
 use crate::deployment::Deployment;
 use crate::id::{EnvironmentId, InstanceId, ReleaseNumber, ServiceName, WorkloadId};
 use crate::instance::{Backoff, Instance};
+use crate::observation::Network;
 use crate::release::{RenderedService, Rendering};
 use crate::routing::RouteMode;
 use crate::routing::{NameServer, Route};
@@ -60,6 +61,9 @@ pub struct Environment {
     pub hold: Option<Hold>,
     /// What somebody asked the router to do with all requests.
     pub traffic: RouteMode,
+    /// The networks in which instances ask for one another by name, as they were last seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<String, Network>,
     /// What was taken over from Docker Compose, where that is how it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
@@ -90,6 +94,7 @@ impl Environment {
             completed: BTreeSet::new(),
             hold: None,
             traffic: RouteMode::Serving,
+            networks: BTreeMap::new(),
             adopted: None,
         }
     }
@@ -176,7 +181,9 @@ impl Environment {
 
     /// Tells whether nothing of the environment runs any more and the router knows.
     pub fn is_empty(&self) -> bool {
-        self.instances.is_empty() && self.published.routes.is_empty()
+        self.instances.is_empty()
+            && self.published.routes.is_empty()
+            && self.published.names.is_empty()
     }
 }
 

@@ -71,12 +71,41 @@ pub enum Phase {
         /// from then on.
         #[serde(default)]
         confirmed: Option<Timestamp>,
+        /// Whether nothing that the router gave it is in flight any more, or had its time.
+        #[serde(default)]
+        idle: bool,
+        /// The table in which no name is answered with it.
+        #[serde(default)]
+        unnamed: Option<Unnamed>,
     },
     /// It was told to stop.
     Stopping {
         /// Since when.
         since: Timestamp,
     },
+}
+
+impl Phase {
+    /// Begins to take an instance out of service.
+    pub fn draining(since: Timestamp) -> Self {
+        Self::Draining {
+            since,
+            generation: 0,
+            confirmed: None,
+            idle: false,
+            unnamed: None,
+        }
+    }
+}
+
+/// A table in which no name is answered with an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unnamed {
+    /// Its generation.
+    pub generation: u64,
+    /// When the router's confirmation of it was seen: who was answered before has its time from then
+    /// on.
+    pub confirmed: Option<Timestamp>,
 }
 
 /// Whether an instance is well.

@@ -19,6 +19,7 @@ pub mod event;
 pub mod exclusive;
 pub mod id;
 pub mod instance;
+pub mod names;
 pub mod observation;
 pub mod plan;
 pub mod port;

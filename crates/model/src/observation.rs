@@ -1,7 +1,7 @@
 //! What there is, as the engine, the prober and the router report it. Not what should be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,25 @@ pub struct Observation {
     /// The redirects of published ports that are in force; `None` when nobody looked.
     #[serde(default)]
     pub redirects: Option<BTreeSet<Redirect>>,
+    /// The networks in which instances ask for one another by name, by what they are called on the
+    /// machine.
+    #[serde(default)]
+    pub networks: BTreeMap<String, Network>,
+}
+
+/// A network of an environment in which instances ask for one another by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The machine's own address in it, at which the router is asked for names; or why the engine
+    /// answers for them itself.
+    pub server: Result<IpAddr, String>,
+    /// The addresses of the instances that run in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub members: BTreeMap<InstanceId, Vec<IpAddr>>,
+    /// The addresses of the environment's other containers in it, such as those that somebody runs
+    /// by hand.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub guests: BTreeSet<IpAddr>,
 }
 
 /// One instance as the engine sees it.

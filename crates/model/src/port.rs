@@ -20,7 +20,7 @@ use crate::duration;
 use crate::id::{
     Digest, EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName, WorkloadId,
 };
-use crate::observation::{ArtifactState, ObservedInstance, ProbeRecord};
+use crate::observation::{ArtifactState, Network, ObservedInstance, ProbeRecord};
 use crate::routing::{RouteTable, RouterReport};
 use crate::workload::{Command, HealthCheck, SecretValue, WorkloadSpec};
 
@@ -131,6 +131,8 @@ pub struct EngineObservation {
     pub instances: Vec<ObservedInstance>,
     /// The state of each release's artifacts.
     pub artifacts: BTreeMap<ReleaseNumber, ArtifactState>,
+    /// The networks in which instances ask for one another by name.
+    pub networks: BTreeMap<String, Network>,
 }
 
 /// Which log lines are wanted.

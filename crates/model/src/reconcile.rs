@@ -16,7 +16,7 @@ use job::{start_jobs, stop_stray_jobs};
 use start::may_start;
 
 pub(crate) use absorb::absorb;
-pub(crate) use drain::{drain, drain_times};
+pub(crate) use drain::{drain, is_as_good_as_gone, name_drain, request_drains};
 
 /// Decides which instances to start and which to retire. Returns whether anything was decided.
 pub(crate) fn place(turn: &mut Turn<'_>) -> bool {
@@ -158,15 +158,7 @@ fn decide_on(
 /// built, in [`drain()`].
 fn retire(turn: &mut Turn<'_>, number: u32) {
     let now = turn.now;
-    set_phase(
-        turn,
-        number,
-        Phase::Draining {
-            since: now,
-            generation: 0,
-            confirmed: None,
-        },
-    );
+    set_phase(turn, number, Phase::draining(now));
 }
 
 fn set_phase(turn: &mut Turn<'_>, number: u32, phase: Phase) {

@@ -8,7 +8,7 @@ use crate::adoption::takeover::socket;
 use crate::deployment::{Deployment, Phase};
 use crate::environment::{Environment, Lifecycle, PublishedRoute};
 use crate::id::{ReleaseNumber, ServiceName};
-use crate::instance;
+use crate::{instance, names};
 use crate::observation::Observation;
 use crate::release::{RenderedService, RouteSpec};
 use crate::rollout::Strategy;
@@ -178,14 +178,16 @@ impl Environment {
             .map(|share| share.release)
     }
 
-    /// Rebuilds the routes, and gives them a new generation when they changed. Returns whether
-    /// they did.
+    /// Rebuilds the routes and the names, and gives them a new generation when they changed. Returns
+    /// whether they did.
     pub(crate) fn refresh_routes(&mut self) -> bool {
         let routes = build(self);
-        let changed = routes != self.published.routes;
+        let names = names::build(self);
+        let changed = routes != self.published.routes || names != self.published.names;
         if changed {
             self.published.generation += 1;
             self.published.routes = routes;
+            self.published.names = names;
         }
         changed
     }

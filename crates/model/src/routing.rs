@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,13 @@ use crate::traffic::RouteTraffic;
 
 /// The sum of the weights of a route's targets: one hundredth of a percent is the unit.
 pub const FULL_WEIGHT: u32 = 10_000;
+
+/// For so long an answer of a name server may be kept by whoever asked: addresses move with every
+/// release.
+pub const NAME_TTL: Duration = Duration::from_secs(1);
+
+/// The port that names are asked for at.
+pub const NAME_PORT: u16 = 53;
 
 /// A whole snapshot of everything that the router serves.
 ///
@@ -38,8 +46,9 @@ pub struct RouteTable {
 pub struct NameServer {
     /// The environment that the names belong to.
     pub environment: EnvironmentId,
-    /// The first view that has the client is the one that answers it. A client that is in none is
-    /// refused.
+    /// The first view that has the client is the one that answers it. A client that is in none waits
+    /// a moment for a table that has it: an instance may ask before anybody knows its address. Then
+    /// it is refused.
     pub views: Vec<View>,
 }
 
@@ -53,6 +62,10 @@ pub struct View {
     /// The addresses behind each name, which is compared without regard to case and to a final dot.
     /// A name without an address exists and has none: it is not asked of anybody else.
     pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// Every other name is refused, so that the clients ask the resolvers that they have beside this
+    /// one. It is asked of the machine's resolvers where this is not set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refuses_others: bool,
 }
 
 /// One listening socket.

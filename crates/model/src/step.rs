@@ -18,7 +18,7 @@ use crate::id::{InstanceId, ServiceName};
 use crate::instance::{self, Health, after};
 use crate::observation::{InstanceState, Observation};
 use crate::port::{Artifacts, ImageRequest, InstanceStart, ProbeTarget, Stop};
-use crate::{advance, reconcile};
+use crate::{advance, names, reconcile};
 
 /// The most rounds of one step. Each round moves a deployment by at least one phase, of which
 /// there are fewer than this, so the limit only bounds a bug.
@@ -204,7 +204,7 @@ fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> 
         let id = environment.instance_id(one);
         let state = observed.get(&id).copied();
         match one.phase {
-            instance::Phase::Pending { .. } if state.is_none() => {
+            instance::Phase::Pending { .. } if state.is_none() && may_ask(environment, observation, one) => {
                 actions.extend(adopt(environment, one).map_or_else(
                     || start(environment, one).map(Action::Start),
                     |container| Some(Action::Adopt(container)),
@@ -231,6 +231,14 @@ fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> 
     actions.extend(left_overs(environment, observation));
     actions.extend(redirect(environment, observation));
     actions
+}
+
+/// Tells whether an instance may come to be, as far as names go: the first one of a candidate waits
+/// until the router knows that not everybody is told the same, lest it is told of the stable side.
+fn may_ask(environment: &Environment, observation: &Observation, one: &instance::Instance) -> bool {
+    environment.published.names.is_empty()
+        || !names::is_candidate(environment, one)
+        || environment.is_acknowledged(observation)
 }
 
 fn redirect(environment: &Environment, observation: &Observation) -> Option<Action> {
@@ -365,10 +373,16 @@ fn wake_at(environment: &Environment, now: Timestamp) -> Option<Timestamp> {
                 .flat_map(|one| match one.phase {
                     instance::Phase::Draining {
                         confirmed: Some(confirmed),
+                        unnamed,
                         ..
                     } => {
-                        let (requests, upgraded) = reconcile::drain_times(environment, one);
-                        vec![after(confirmed, requests), after(confirmed, upgraded)]
+                        let (requests, upgraded) = reconcile::request_drains(environment, one);
+                        let unnamed = unnamed.and_then(|unnamed| unnamed.confirmed);
+                        let names = unnamed.map(|at| after(at, reconcile::name_drain(environment, one)));
+                        [after(confirmed, requests), after(confirmed, upgraded)]
+                            .into_iter()
+                            .chain(names)
+                            .collect()
                     }
                     instance::Phase::Running { since, .. } if one.health == Health::Unknown => {
                         let service = environment.service(one.release, &one.workload.service);

@@ -189,6 +189,7 @@ impl Engine for WorldEngine {
                 .filter(|(of, _)| of == environment)
                 .map(|(_, release)| (*release, ArtifactState::Ready))
                 .collect(),
+            networks: BTreeMap::new(),
         }))
     }
 

@@ -117,6 +117,8 @@ impl Shared {
                 .iter()
                 .map(|(release, artifact)| (*release, artifact.state.clone()))
                 .collect(),
+            // Processes find one another by variables.
+            networks: BTreeMap::new(),
         }
     }
 

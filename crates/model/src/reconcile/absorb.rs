@@ -11,6 +11,7 @@ use crate::step::Turn;
 
 /// Takes in what is observed: who runs, who ended, who is well.
 pub(crate) fn absorb(turn: &mut Turn<'_>) {
+    networks(turn);
     let numbers: Vec<u32> = turn.environment.instances.keys().copied().collect();
     for number in numbers {
         let Some(one) = turn.environment.instances.get(&number).cloned() else {
@@ -44,6 +45,26 @@ pub(crate) fn absorb(turn: &mut Turn<'_>) {
             }
             (Phase::Running { .. }, Some(_)) => probe(turn, number),
             (Phase::Pending { .. } | Phase::Draining { .. } | Phase::Stopping { .. }, _) => {}
+        }
+    }
+}
+
+/// Takes in the networks. That names are answered in one without regard to who asks is worth a line
+/// in the trail, once.
+fn networks(turn: &mut Turn<'_>) {
+    let seen = &turn.observation.networks;
+    let known = std::mem::replace(&mut turn.environment.networks, seen.clone());
+    for (name, network) in seen {
+        let before = known.get(name).map(|network| &network.server);
+        if let Err(reason) = &network.server
+            && before != Some(&network.server)
+        {
+            let subject = turn.environment.id.to_string();
+            let reason = format!(
+                "in the network `{name}` the engine answers for names, with the instances of both \
+                 releases while two run side by side: {reason}"
+            );
+            turn.event("environment.names", subject, Some(reason));
         }
     }
 }

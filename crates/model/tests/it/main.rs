@@ -15,6 +15,7 @@ mod delivery_schema;
 mod fixture;
 mod health;
 mod hold;
+mod names;
 mod reference;
 mod render;
 mod render_build;

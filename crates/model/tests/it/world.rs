@@ -2,6 +2,7 @@
 //! the router acknowledges, health follows the release's nature. Faults are set by hand.
 
 mod kind;
+mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -59,6 +60,10 @@ pub(crate) struct World {
     pub(crate) held: BTreeMap<SocketAddr, String>,
     /// The redirects in force.
     pub(crate) redirects: BTreeSet<Redirect>,
+    /// Whether instances ask for one another by name.
+    pub(crate) named: bool,
+    /// Why the router cannot answer for names.
+    pub(crate) unnameable: Option<String>,
     versions: BTreeMap<InstanceId, String>,
     pub(crate) next_release: u32,
 }
@@ -95,6 +100,8 @@ impl World {
             automatic: false,
             held: BTreeMap::new(),
             redirects: BTreeSet::new(),
+            named: false,
+            unnameable: None,
             versions: BTreeMap::new(),
             next_release: 1,
         }
@@ -171,6 +178,7 @@ impl World {
                 .collect(),
             router: (!self.silent).then(|| self.report.clone()),
             redirects: Some(self.redirects.clone()),
+            networks: self.networks(),
         };
         let next = step(&self.environment, &observation, self.now);
         self.environment = next.environment;
@@ -287,6 +295,7 @@ impl World {
             }
             Action::Stop { id, .. } => {
                 self.deeds.push(format!("stop {}", id.local()));
+                assert!(!self.is_named(&id), "{id} is stopped and named");
                 self.running.get_mut(&id).unwrap().state = exited(0, self.now);
             }
             Action::Remove(id) => {
@@ -352,7 +361,7 @@ impl World {
     }
 
     /// Takes steps of 50 ms until `done`, 30 minutes at most.
-    pub(crate) fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         for _ in 0..36_000 {
             if done(self) {
                 return;

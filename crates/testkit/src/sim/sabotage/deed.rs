@@ -121,11 +121,7 @@ pub(super) fn retire_one(next: &mut Step) {
     });
     let number = serving.map(|one| one.number);
     if let Some(one) = number.and_then(|number| next.environment.instances.get_mut(&number)) {
-        one.phase = instance::Phase::Draining {
-            since: moment(0),
-            generation: 0,
-            confirmed: None,
-        };
+        one.phase = instance::Phase::draining(moment(0));
     }
 }
 
