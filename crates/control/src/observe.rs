@@ -26,6 +26,7 @@ pub(crate) async fn observe(
         probes: shared.ports.prober.records(&environment.id),
         router,
         redirects: redirects(shared, environment).await,
+        networks: seen.networks,
     })
 }
 

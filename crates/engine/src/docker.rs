@@ -24,6 +24,7 @@ mod join;
 mod logs;
 mod mounts;
 mod names;
+mod naming;
 mod network;
 mod observe;
 mod one_off;
@@ -56,7 +57,7 @@ use towpath_model::port::{
 };
 use towpath_model::workload::{Command, SecretValue};
 
-pub use self::config::DockerConfig;
+pub use self::config::{DockerConfig, Names};
 use self::observe::Look;
 pub use self::open::OpenError;
 use self::shared::{Instance, Shared, Work};
@@ -210,6 +211,7 @@ impl Engine for DockerEngine {
         Ok(EngineObservation {
             instances: look.instances,
             artifacts: artifacts.collect(),
+            networks: look.networks,
         })
     }
 

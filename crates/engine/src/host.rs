@@ -55,6 +55,7 @@ impl Engine for HostEngine {
         if self.docker.knows(environment) {
             let containers = self.docker.observe(environment).await?;
             observed.instances.extend(containers.instances);
+            observed.networks.extend(containers.networks);
             for (release, state) in containers.artifacts {
                 let both = match observed.artifacts.remove(&release) {
                     Some(own) => joined(own, state),

@@ -79,23 +79,22 @@ fn addresses(environment: &Environment, one: &Instance) -> BTreeSet<IpAddr> {
 /// Returns what each client in a network is told.
 fn views(environment: &Environment, name: &str, network: &Network) -> Vec<View> {
     let mut views: Vec<View> = Vec::new();
-    let mut tell = |clients: Vec<IpAddr>, told: View| {
-        match views
-            .iter_mut()
-            .find(|view| view.names == told.names && view.refuses_others == told.refuses_others)
-        {
-            Some(view) => view.clients.extend(clients),
-            None => views.push(View { clients, ..told }),
-        }
+    let mut tell = |clients: Vec<IpAddr>, told: View| match views
+        .iter_mut()
+        .find(|view| view.names == told.names && view.refuses_others == told.refuses_others)
+    {
+        Some(view) => view.clients.extend(clients),
+        None => views.push(View { clients, ..told }),
     };
     for (id, addresses) in &network.members {
         let one = environment
             .instances
             .get(&id.number)
             .filter(|one| environment.instance_id(one) == *id);
-        let asker = one.map_or_else(|| Asker::anybody(environment, name), |one| {
-            Asker::instance(environment, id, one)
-        });
+        let asker = one.map_or_else(
+            || Asker::anybody(environment, name),
+            |one| Asker::instance(environment, id, one),
+        );
         tell(addresses.clone(), asker.view());
     }
     let anybody = Asker::anybody(environment, name).view();
@@ -146,7 +145,11 @@ fn side(environment: &Environment, one: &Instance) -> Side {
         };
     }
     let is = |workload: Option<&WorkloadId>| workload == Some(&one.workload);
-    let stable = is(workload(environment, environment.stable, &one.workload.service));
+    let stable = is(workload(
+        environment,
+        environment.stable,
+        &one.workload.service,
+    ));
     let Some(active) = &environment.deployment else {
         return if stable {
             Side::Both
@@ -154,7 +157,11 @@ fn side(environment: &Environment, one: &Instance) -> Side {
             Side::Leaving(one.release)
         };
     };
-    let candidate = is(workload(environment, Some(active.release), &one.workload.service));
+    let candidate = is(workload(
+        environment,
+        Some(active.release),
+        &one.workload.service,
+    ));
     match (stable, candidate) {
         (true, true) => Side::Both,
         (true, false) => Side::Stable,
@@ -218,7 +225,9 @@ impl<'a> Asker<'a> {
             environment,
             side: side(environment, one),
             weight: environment.weight(&one.workload),
-            networks: joined.map(|(name, network)| (name.as_str(), network)).collect(),
+            networks: joined
+                .map(|(name, network)| (name.as_str(), network))
+                .collect(),
             has_resolvers: container.is_some_and(|container| !container.naming.dns.is_empty()),
         }
     }
@@ -280,7 +289,11 @@ impl<'a> Asker<'a> {
     }
 
     fn services(&self) -> BTreeSet<&'a ServiceName> {
-        let releases = [self.environment.stable, self.candidate(), self.own_release()];
+        let releases = [
+            self.environment.stable,
+            self.candidate(),
+            self.own_release(),
+        ];
         let releases = releases.into_iter().flatten();
         releases
             .filter_map(|release| self.environment.renderings.get(&release))
@@ -336,7 +349,9 @@ impl<'a> Asker<'a> {
         match (self.side, stable, candidate) {
             (Side::Leaving(release), ..) => {
                 let own = workload(self.environment, Some(release), service);
-                let with_it = own.map(|own| self.leaving(own)).filter(|all| !all.is_empty());
+                let with_it = own
+                    .map(|own| self.leaving(own))
+                    .filter(|all| !all.is_empty());
                 with_it.or_else(|| self.shared_targets(service, stable, candidate))
             }
             (_, Some(stable), Some(candidate)) if exclusive || stable == candidate => {
@@ -372,7 +387,9 @@ impl<'a> Asker<'a> {
             (None, None) => return None,
         };
         let afresh = self.environment.starts_afresh(service)
-            && self.active().is_some_and(|active| !active.is_rolling_back());
+            && self
+                .active()
+                .is_some_and(|active| !active.is_rolling_back());
         Some(if afresh || weight(candidate) == FULL_WEIGHT {
             self.own(candidate)
         } else if self.is_rolling() && weight(candidate) > 0 {

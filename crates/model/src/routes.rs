@@ -8,11 +8,11 @@ use crate::adoption::takeover::socket;
 use crate::deployment::{Deployment, Phase};
 use crate::environment::{Environment, Lifecycle, PublishedRoute};
 use crate::id::{ReleaseNumber, ServiceName};
-use crate::{instance, names};
 use crate::observation::Observation;
 use crate::release::{RenderedService, RouteSpec};
 use crate::rollout::Strategy;
 use crate::routing::{Backend, Route, RouteMode, Shield, Target};
+use crate::{instance, names};
 
 /// The longest that a request is held while a release is recreated.
 const RECREATE_HOLD_MS: u64 = 60_000;

@@ -204,7 +204,9 @@ fn actions(environment: &Environment, observation: &Observation) -> Vec<Action> 
         let id = environment.instance_id(one);
         let state = observed.get(&id).copied();
         match one.phase {
-            instance::Phase::Pending { .. } if state.is_none() && may_ask(environment, observation, one) => {
+            instance::Phase::Pending { .. }
+                if state.is_none() && may_ask(environment, observation, one) =>
+            {
                 actions.extend(adopt(environment, one).map_or_else(
                     || start(environment, one).map(Action::Start),
                     |container| Some(Action::Adopt(container)),
@@ -378,7 +380,8 @@ fn wake_at(environment: &Environment, now: Timestamp) -> Option<Timestamp> {
                     } => {
                         let (requests, upgraded) = reconcile::request_drains(environment, one);
                         let unnamed = unnamed.and_then(|unnamed| unnamed.confirmed);
-                        let names = unnamed.map(|at| after(at, reconcile::name_drain(environment, one)));
+                        let names =
+                            unnamed.map(|at| after(at, reconcile::name_drain(environment, one)));
                         [after(confirmed, requests), after(confirmed, upgraded)]
                             .into_iter()
                             .chain(names)

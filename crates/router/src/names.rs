@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use towpath_model::routing::{ListenerFault, RouteTable};
@@ -93,6 +94,7 @@ impl NameServers {
             address,
             shared: Arc::clone(&self.shared),
             resolvers: Arc::clone(&self.resolvers),
+            unknown: Arc::new(Semaphore::new(server::MAX_UNKNOWN)),
             closing: open.closing.clone(),
             tasks: open.tasks.clone(),
         };

@@ -25,6 +25,8 @@ pub(super) struct Parts<'a> {
     pub(super) image: &'a str,
     pub(super) mounted: Mounted,
     pub(super) joined: Joined,
+    /// The resolvers that it asks.
+    pub(super) resolvers: Vec<String>,
     /// Variables that hold secrets.
     pub(super) secrets: Vec<(String, String)>,
 }
@@ -39,6 +41,7 @@ pub(super) fn body(parts: Parts<'_>) -> Result<ContainerCreateBody, String> {
         image,
         mounted,
         joined,
+        resolvers,
         secrets,
     } = parts;
     let spec: &WorkloadSpec = &start.spec;
@@ -49,6 +52,7 @@ pub(super) fn body(parts: Parts<'_>) -> Result<ContainerCreateBody, String> {
     host.binds = some(mounted.binds);
     host.tmpfs = (!mounted.tmpfs.is_empty()).then_some(mounted.tmpfs);
     host.network_mode = Some(joined.mode);
+    host.dns = some(resolvers);
     let endpoints: HashMap<_, _> = joined.first.into_iter().collect();
     Ok(ContainerCreateBody {
         hostname: container.naming.hostname.clone(),
@@ -126,7 +130,6 @@ fn host_config(container: &Container, limits: &Limits) -> Result<HostConfig, Str
                 typ: Some(logging.driver.clone().unwrap_or_default()),
                 config: Some(logging.options.clone().into_iter().collect()),
             }),
-        dns: some(naming.dns.clone()),
         dns_options: some(naming.dns_opt.clone()),
         dns_search: some(naming.dns_search.clone()),
         extra_hosts: some(hosts(&naming.extra_hosts)),

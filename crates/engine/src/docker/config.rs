@@ -19,6 +19,20 @@ pub struct DockerConfig {
     pub ssh_agent: Option<PathBuf>,
     /// With fewer bytes free where Docker has its images, no release is prepared.
     pub minimum_free_bytes: u64,
+    /// Who answers for the names of services in the networks that are made.
+    pub names: Names,
+}
+
+/// Who answers for the names of services.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Names {
+    /// Docker, with every container of a service.
+    #[default]
+    Docker,
+    /// The router, where it can: somebody publishes what [`observe`] shows of the networks.
+    ///
+    /// [`observe`]: towpath_model::port::Engine::observe
+    Router,
 }
 
 impl DockerConfig {
@@ -30,6 +44,7 @@ impl DockerConfig {
             search_path: None,
             ssh_agent: None,
             minimum_free_bytes: 1 << 30,
+            names: Names::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use towpath_model::id::SecretName;
 use towpath_model::workload::{SecretValue, WorkloadSpec};
 
 use super::mounts::GivenFile;
+use super::naming::RESOLV_CONF;
 use crate::secret_place;
 
 /// Where a secret is in a container that names no path for it.
@@ -107,6 +108,21 @@ pub(super) fn configs(
         given.push(file_at(&path, target)?);
     }
     Ok(given)
+}
+
+/// Writes the list of resolvers of an instance, beside its configs.
+pub(super) fn resolvers(configs: &Path, text: &str) -> Result<GivenFile, String> {
+    let failed = |error: io::Error| format!("cannot write the resolvers: {error}");
+    let path = configs.with_file_name("resolv.conf");
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    write(&path, text.as_bytes(), &FileOwner::default()).map_err(failed)?;
+    file_at(&path, RESOLV_CONF.to_owned())
 }
 
 fn owner(container: &Container, target: &str) -> FileOwner {

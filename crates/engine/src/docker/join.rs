@@ -6,10 +6,7 @@ use bollard::models::{EndpointIpamConfig, EndpointSettings};
 use towpath_model::container::{Container, NetworkJoin, NetworkMode};
 use towpath_model::id::{EnvironmentId, ServiceName};
 
-use super::names;
-
-/// The network that services are in that name none.
-const DEFAULT: &str = "default";
+use super::naming::Naming;
 
 /// A container's networks.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +20,15 @@ pub(super) struct Joined {
 }
 
 impl Joined {
+    /// Takes away the names that the router answers for.
+    pub(super) fn unname(&mut self, naming: &Naming) {
+        for (name, endpoint) in self.first.iter_mut().chain(&mut self.further) {
+            if naming.servers.contains_key(name) {
+                endpoint.aliases = None;
+            }
+        }
+    }
+
     /// Lists the networks of a service's container, the one that it is reached in first.
     pub(super) fn new(
         environment: &EnvironmentId,
@@ -66,19 +72,12 @@ impl Joined {
 
 /// Returns the networks of a container by their names in the Compose file.
 pub(super) fn joins(container: &Container) -> Vec<(String, NetworkJoin)> {
-    match &container.network {
-        NetworkMode::Host | NetworkMode::None => Vec::new(),
-        NetworkMode::Networks(networks) if networks.is_empty() => {
-            vec![(DEFAULT.to_owned(), NetworkJoin::default())]
-        }
-        NetworkMode::Networks(networks) => networks.clone().into_iter().collect(),
-    }
+    container.joins().into_iter().collect()
 }
 
 /// Returns the name of a network on the machine.
 pub(super) fn docker_name(environment: &EnvironmentId, name: &str, join: &NetworkJoin) -> String {
-    let external = join.network.external.clone();
-    external.unwrap_or_else(|| names::network(environment, name))
+    join.on_machine(environment, name)
 }
 
 /// The machine has an address in a bridge only.

@@ -29,11 +29,6 @@ pub(super) fn container(id: &InstanceId) -> String {
     format!("{app}-{name}-{}-{}", id.service, id.number)
 }
 
-/// Returns the name of an environment's network on the machine.
-pub(super) fn network(environment: &EnvironmentId, network: &str) -> String {
-    format!("{}-{}_{network}", environment.app, environment.name)
-}
-
 /// Returns the name of an environment's volume on the machine.
 pub(super) fn volume(environment: &EnvironmentId, volume: &str) -> String {
     format!("{}-{}_{volume}", environment.app, environment.name)

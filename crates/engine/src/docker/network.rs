@@ -13,6 +13,7 @@ use super::client::Trouble;
 use super::join::{docker_name, joins};
 use super::mounts::volume_name;
 use super::names;
+use super::naming;
 use super::shared::Shared;
 
 /// Makes every network of a container that is not there.
@@ -42,39 +43,61 @@ async fn ensure_network(
     match found.map_err(|error| shared.client.trouble(&error)) {
         Ok(network) => {
             let labels = network.labels.unwrap_or_default();
-            ours(
-                shared,
-                environment,
-                &labels,
-                source.external.is_some(),
-                || format!("network `{name}`"),
-            )
+            let external = source.external.is_some();
+            ours(shared, environment, &labels, external, || {
+                format!("network `{name}`")
+            })?;
+            let is_empty = network.containers.is_none_or(|all| all.is_empty());
+            if external {
+                return Ok(());
+            }
+            // Nobody is in it who would ask in the old way.
+            if naming::is_unmarked(shared, &labels)
+                && is_empty
+                && docker.remove_network(name).await.is_ok()
+            {
+                return make_network(shared, docker, environment, name, source).await;
+            }
+            naming::note(shared, environment, name, &labels, network.ipam.as_ref());
+            Ok(())
         }
         Err(Trouble::Missing(_)) if source.external.is_some() => Err(Trouble::Refused(format!(
             "the external network `{name}` does not exist: make it with `docker network create {name}`"
         ))),
-        Err(Trouble::Missing(_)) => {
-            let mut labels: HashMap<String, String> = source.labels.clone().into_iter().collect();
-            labels.extend(names::labels(&shared.data_id, environment));
-            let request = NetworkCreateRequest {
-                name: name.to_owned(),
-                driver: Some(source.driver.clone().unwrap_or_else(|| "bridge".to_owned())),
-                internal: Some(source.internal),
-                attachable: Some(true),
-                enable_ipv6: Some(source.ipv6),
-                ipam: addresses(source),
-                options: Some(source.driver_opts.clone().into_iter().collect()),
-                labels: Some(labels),
-                ..NetworkCreateRequest::default()
-            };
-            let made = docker.create_network(request).await;
-            made.map(drop).map_err(|error| {
-                let attempted = format!("cannot make the network `{name}`");
-                shared.client.trouble(&error).after(&attempted)
-            })
-        }
+        Err(Trouble::Missing(_)) => make_network(shared, docker, environment, name, source).await,
         Err(trouble) => Err(trouble),
     }
+}
+
+async fn make_network(
+    shared: &Shared,
+    docker: &Docker,
+    environment: &EnvironmentId,
+    name: &str,
+    source: &NetworkSource,
+) -> Result<(), Trouble> {
+    let mut labels: HashMap<String, String> = source.labels.clone().into_iter().collect();
+    labels.extend(names::labels(&shared.data_id, environment));
+    labels.extend(naming::label(shared, docker, source).await);
+    let request = NetworkCreateRequest {
+        name: name.to_owned(),
+        driver: Some(source.driver.clone().unwrap_or_else(|| "bridge".to_owned())),
+        internal: Some(source.internal),
+        attachable: Some(true),
+        enable_ipv6: Some(source.ipv6),
+        ipam: addresses(source),
+        options: Some(source.driver_opts.clone().into_iter().collect()),
+        labels: Some(labels.clone()),
+        ..NetworkCreateRequest::default()
+    };
+    let trouble = |error| {
+        let attempted = format!("cannot make the network `{name}`");
+        shared.client.trouble(&error).after(&attempted)
+    };
+    docker.create_network(request).await.map_err(trouble)?;
+    let made = docker.inspect_network(name, None).await.map_err(trouble)?;
+    naming::note(shared, environment, name, &labels, made.ipam.as_ref());
+    Ok(())
 }
 
 fn addresses(source: &NetworkSource) -> Option<Ipam> {

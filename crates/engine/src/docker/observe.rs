@@ -11,14 +11,14 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSumma
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use jiff::Timestamp;
 use towpath_model::id::{EnvironmentId, InstanceId};
-use towpath_model::observation::{Exit, InstanceState, ObservedInstance};
+use towpath_model::observation::{Exit, InstanceState, Network, ObservedInstance};
 use towpath_model::port::PortError;
 
 use super::client::{Trouble, label_filter};
 use super::names::{self, Labelled};
 use super::shared::{Instance, Shared, Work};
 use super::state::{Record, Stage};
-use super::{logs, shared};
+use super::{logs, naming, shared};
 
 /// The longest that Docker may take to list containers.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub(super) struct Look {
     pub(super) instances: Vec<ObservedInstance>,
+    /// Who is in which network, and who answers for names there.
+    pub(super) networks: BTreeMap<String, Network>,
     /// Starts and stops that nobody sees to any more.
     pub(super) orphaned: Vec<(InstanceId, Work)>,
 }
@@ -48,7 +50,7 @@ pub(super) async fn look(
             .map(|containers| (docker, containers)),
         Err(trouble) => Err(trouble),
     };
-    let (docker, mut containers) = match listed {
+    let (docker, (mut containers, guests)) = match listed {
         Ok(listed) => listed,
         // Nothing is known to run: that its images cannot be made has to be seen all the same.
         Err(Trouble::Away(_)) if known.is_empty() => return Ok(Look::default()),
@@ -58,7 +60,13 @@ pub(super) async fn look(
     if !swept {
         adopt(shared, environment, &containers, &mut known);
     }
-    let mut look = Look::default();
+    let networks = naming::networks(shared, &docker, environment)
+        .await
+        .map_err(failed)?;
+    let mut look = Look {
+        networks: naming::observed(networks, containers.values(), &guests),
+        ..Look::default()
+    };
     for (id, instance) in known {
         let container = containers.get(&id);
         let state = judge(shared, &docker, &id, &instance, container, &mut look)
@@ -86,19 +94,26 @@ fn snapshot(
     )
 }
 
-/// Lists the containers of an environment by instance.
+/// Containers by instance.
+type ByInstance = HashMap<InstanceId, (Labelled, ContainerSummary)>;
+
+/// Lists the containers of an environment by instance, and those that are no instance.
 async fn containers(
     shared: &Shared,
     docker: &Docker,
     environment: &EnvironmentId,
-) -> Result<HashMap<InstanceId, (Labelled, ContainerSummary)>, Trouble> {
+) -> Result<(ByInstance, Vec<ContainerSummary>), Trouble> {
     let filter = label_filter(&names::filter(&shared.data_id, environment));
-    let listed = list(shared, docker, &filter).await?;
-    let labelled = listed.into_iter().filter_map(|container| {
-        let labelled = Labelled::read(container.labels.as_ref()?)?;
-        Some((labelled.id.clone(), (labelled, container)))
-    });
-    Ok(labelled.collect())
+    let (mut instances, mut others) = (ByInstance::new(), Vec::new());
+    for container in list(shared, docker, &filter).await? {
+        match container.labels.as_ref().and_then(Labelled::read) {
+            Some(labelled) => {
+                instances.insert(labelled.id.clone(), (labelled, container));
+            }
+            None => others.push(container),
+        }
+    }
+    Ok((instances, others))
 }
 
 /// Lists the containers that were taken over: they carry no labels of ours.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +47,11 @@ pub(super) struct Environment {
     pub(super) releases: BTreeMap<ReleaseNumber, Release>,
     /// Containers that nobody wrote down were looked for.
     pub(super) swept: bool,
+    /// The networks of its own, with the address at which the router answers for names, or why it
+    /// does not.
+    pub(super) networks: BTreeMap<String, Result<IpAddr, String>>,
+    /// Docker was asked which networks there are.
+    pub(super) networks_are_known: bool,
 }
 
 /// An instance from its start to its removal.

@@ -17,6 +17,7 @@ use super::body::{Parts, body};
 use super::client::Trouble;
 use super::join::Joined;
 use super::names::{self, Labelled};
+use super::naming::Naming;
 use super::shared::{Shared, Work};
 use super::state::{PinnedImage, Record, Stage};
 use super::{exec, given, image, mounts, network, stop};
@@ -197,7 +198,13 @@ async fn make(shared: &Arc<Shared>, order: &Order) -> Result<(Docker, Made), Tro
     let environment = &start.id.environment;
     network::ensure_networks(shared, &docker, environment, container).await?;
     network::ensure_volumes(shared, &docker, environment, &start.spec, container).await?;
-    let joined = Joined::new(environment, &start.id.service, container);
+    let naming = Naming::of(shared, environment, container);
+    naming.wait().await?;
+    let mut joined = Joined::new(environment, &start.id.service, container);
+    // Of what there are never two at once, Docker's name is right, and there with it at once.
+    if start.spec.exclusive().is_none() {
+        joined.unname(&naming);
+    }
     let further = joined.further.clone();
     let configs = shared.layout.instance(&start.id).join("configs");
     let request = request(shared, order, container, &image, joined, &configs);
@@ -235,12 +242,17 @@ pub(super) fn request(
     let secrets = shared.secrets_of(&start.id);
     let (mut files, variables) = given::secrets(&secrets, &start.spec, container, &order.secrets)?;
     files.extend(given::configs(configs, &start.spec, container)?);
+    let naming = Naming::of(shared, &start.id.environment, container);
+    if let Some(text) = naming.file(container) {
+        files.push(given::resolvers(configs, &text)?);
+    }
     let tree = shared.source_of(&start.id.environment, start.release);
     let tree = tree.as_deref().and_then(std::path::Path::to_str);
     let environment = &start.id.environment;
     let mounted = mounts::mounted(environment, &start.spec, container, &files, tree)?;
     let labelled = record(start, Some(image)).labelled;
     body(Parts {
+        resolvers: naming.resolvers(container),
         start,
         container,
         labelled: &labelled,

@@ -38,7 +38,9 @@ fn deployed(services: Vec<RenderedService>) -> World {
 }
 
 fn told(pairs: &[(&str, usize)]) -> Option<BTreeMap<String, usize>> {
-    let pairs = pairs.iter().map(|(version, count)| ((*version).to_owned(), *count));
+    let pairs = pairs
+        .iter()
+        .map(|(version, count)| ((*version).to_owned(), *count));
     Some(pairs.collect())
 }
 
@@ -96,11 +98,23 @@ fn a_candidate_is_named_to_its_own_side_before_its_verdict_and_to_nobody_else() 
         world.count_running("f2") == 2 && world.count_running("b2") == 2
     });
     world.step();
-    assert_eq!(world.told(&one_of(&world, "f2"), "back"), told(&[("b2", 2)]));
+    assert_eq!(
+        world.told(&one_of(&world, "f2"), "back"),
+        told(&[("b2", 2)])
+    );
     // It is told of itself, though it was never well: it has nobody else.
-    assert_eq!(world.told(&one_of(&world, "b2"), "front"), told(&[("f2", 2)]));
-    assert_eq!(world.told(&one_of(&world, "f1"), "back"), told(&[("b1", 2)]));
-    assert_eq!(world.told(&one_of(&world, "c1"), "front"), told(&[("f1", 2)]));
+    assert_eq!(
+        world.told(&one_of(&world, "b2"), "front"),
+        told(&[("f2", 2)])
+    );
+    assert_eq!(
+        world.told(&one_of(&world, "f1"), "back"),
+        told(&[("b1", 2)])
+    );
+    assert_eq!(
+        world.told(&one_of(&world, "c1"), "front"),
+        told(&[("f1", 2)])
+    );
     // Whoever is not known yet waits until he is.
     assert!(world.views().iter().all(|view| !view.clients.is_empty()));
 }
@@ -128,11 +142,20 @@ fn those_that_go_are_told_of_one_another_as_long_as_they_are_busy() {
         let goes = |one: &towpath_model::instance::Instance| {
             one.workload.service.as_str() == "back" && matches!(one.phase, Phase::Draining { .. })
         };
-        world.environment.instances.values().filter(|one| goes(one)).count() == 2
+        world
+            .environment
+            .instances
+            .values()
+            .filter(|one| goes(one))
+            .count()
+            == 2
     });
     world.pass(Duration::from_secs(1));
     assert_eq!(world.told(&front, "back"), told(&[("b1", 2)]));
-    assert_eq!(world.told(&one_of(&world, "c1"), "back"), told(&[("b2", 2)]));
+    assert_eq!(
+        world.told(&one_of(&world, "c1"), "back"),
+        told(&[("b2", 2)])
+    );
     world.pass(Duration::from_secs(20));
     assert_eq!(world.told(&front, "back"), told(&[("b1", 2)]));
     world.load(&front, 0, 0);
@@ -140,7 +163,12 @@ fn those_that_go_are_told_of_one_another_as_long_as_they_are_busy() {
     assert_eq!(world.told(&front, "back"), told(&[("b2", 2)]));
     // Its address may be known and its connections open for a while.
     world.pass(Duration::from_secs(29));
-    assert!(world.deeds.iter().all(|deed| *deed != format!("stop {back}")));
+    assert!(
+        world
+            .deeds
+            .iter()
+            .all(|deed| *deed != format!("stop {back}"))
+    );
     world.pass(Duration::from_secs(2));
     assert!(world.deeds.contains(&format!("stop {back}")));
 }
@@ -154,7 +182,10 @@ fn a_deployment_ends_though_somebody_may_still_know_the_old_addresses() {
     assert!(world.now.duration_since(before).as_secs() < 5);
     assert_eq!(world.count_running("b1"), 2);
     world.pass(Duration::from_secs(35));
-    assert_eq!((world.count_running("b1"), world.count_running("b2")), (0, 2));
+    assert_eq!(
+        (world.count_running("b1"), world.count_running("b2")),
+        (0, 2)
+    );
 }
 
 #[test]
@@ -163,8 +194,14 @@ fn a_canary_serves_what_both_share_only_when_it_has_everything() {
     world.deploy(app("f2", "b2"), settings(Strategy::Canary));
     world.run_to(State::Shifting);
     world.pass(Duration::from_secs(2));
-    assert_eq!(world.told(&one_of(&world, "c1"), "back"), told(&[("b1", 2)]));
-    assert_eq!(world.told(&one_of(&world, "f2"), "back"), told(&[("b2", 1)]));
+    assert_eq!(
+        world.told(&one_of(&world, "c1"), "back"),
+        told(&[("b1", 2)])
+    );
+    assert_eq!(
+        world.told(&one_of(&world, "f2"), "back"),
+        told(&[("b2", 1)])
+    );
 }
 
 #[test]
@@ -207,7 +244,10 @@ fn a_candidate_that_failed_is_named_to_nobody_and_goes() {
     world.pass(Duration::from_secs(35));
     assert_eq!(world.count_running("b2"), 0);
     assert_eq!(world.views().len(), 1);
-    assert_eq!(world.told(&one_of(&world, "f1"), "back"), told(&[("b1", 2)]));
+    assert_eq!(
+        world.told(&one_of(&world, "f1"), "back"),
+        told(&[("b1", 2)])
+    );
 }
 
 #[test]
@@ -249,7 +289,10 @@ fn where_the_engine_answers_itself_the_trail_says_so_once() {
     assert!(names::build(&environment).is_empty());
     world.unnameable = Some(reason);
     world.settle();
-    let lines = world.events.iter().filter(|one| one.what == "environment.names");
+    let lines = world
+        .events
+        .iter()
+        .filter(|one| one.what == "environment.names");
     assert_eq!(lines.count(), 1);
 }
 
@@ -261,7 +304,9 @@ fn in_networks(name: &str, networks: &[(&str, &str)]) -> RenderedService {
         aliases: vec![alias.to_owned()],
         ..NetworkJoin::default()
     };
-    let joins = networks.iter().map(|(network, alias)| ((*network).to_owned(), join(alias)));
+    let joins = networks
+        .iter()
+        .map(|(network, alias)| ((*network).to_owned(), join(alias)));
     spec.container = Some(Box::new(Container {
         network: NetworkMode::Networks(joins.collect()),
         ..Container::default()
@@ -283,7 +328,12 @@ fn a_name_is_known_in_the_networks_that_both_are_in_with_the_aliases_of_each() {
     let ids: BTreeMap<String, _> = environment
         .instances
         .values()
-        .map(|one| (one.workload.service.to_string(), environment.instance_id(one)))
+        .map(|one| {
+            (
+                one.workload.service.to_string(),
+                environment.instance_id(one),
+            )
+        })
         .collect();
     let network = |gateway: u8, members: &[(&str, u8)]| Network {
         server: Ok([10, gateway, 0, 1].into()),
@@ -294,8 +344,14 @@ fn a_name_is_known_in_the_networks_that_both_are_in_with_the_aliases_of_each() {
         guests: [[10, gateway, 0, 9].into()].into(),
     };
     environment.networks = [
-        ("shop-production_inner".to_owned(), network(1, &[("back", 2), ("db", 3)])),
-        ("shop-production_outer".to_owned(), network(2, &[("back", 2), ("front", 3)])),
+        (
+            "shop-production_inner".to_owned(),
+            network(1, &[("back", 2), ("db", 3)]),
+        ),
+        (
+            "shop-production_outer".to_owned(),
+            network(2, &[("back", 2), ("front", 3)]),
+        ),
     ]
     .into();
     let servers = names::build(environment);

@@ -4,12 +4,10 @@ use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use towpath_model::routing::NAME_TTL;
 
 use super::question::{Forward, HEADER, question_end};
 use super::views::{View, Views, normal_name};
-
-/// Seconds for which an answer may be kept: addresses move with every release.
-const TTL: u32 = 1;
 
 /// The largest answer over UDP that is sent to anybody: it fits in one packet on every network
 /// (DNS flag day 2020).
@@ -36,6 +34,8 @@ pub(super) enum Verdict {
     Reply(Vec<u8>),
     /// Somebody else knows.
     Forward(Forward),
+    /// No view has the client yet. This is sent back where none does in time.
+    Unknown(Vec<u8>),
     /// Nothing: it is no question that could be answered.
     Drop,
 }
@@ -69,7 +69,10 @@ pub(super) fn answer(
         return refuse(ResponseCode::BADVERS);
     }
     let Some(view) = views.of(client) else {
-        return refuse(ResponseCode::Refused);
+        return match refuse(ResponseCode::Refused) {
+            Verdict::Reply(refusal) => Verdict::Unknown(refusal),
+            other => other,
+        };
     };
     if !matches!(query.query_class, DNSClass::IN | DNSClass::ANY) || query.name.is_root() {
         return refuse(ResponseCode::Refused);
@@ -81,6 +84,7 @@ pub(super) fn answer(
             fill(&mut response, query, addresses, views.next_turn(), limit);
             reply(&mut response, limit)
         }
+        None if view.refuses_others => refuse(ResponseCode::Refused),
         None if query.name.num_labels() <= 1 => refuse(ResponseCode::NXDomain),
         None => forward(packet, &question, limit),
     }
@@ -176,7 +180,8 @@ fn record(name: &Name, address: IpAddr) -> Record {
         IpAddr::V4(address) => RData::A(address.into()),
         IpAddr::V6(address) => RData::AAAA(address.into()),
     };
-    Record::from_rdata(name.clone(), TTL, data)
+    let seconds = u32::try_from(NAME_TTL.as_secs()).unwrap_or(u32::MAX);
+    Record::from_rdata(name.clone(), seconds, data)
 }
 
 /// Writes `response`. One that cannot be written or is too large becomes a failure without records.
@@ -225,6 +230,7 @@ mod tests {
                     ((*name).to_owned(), all)
                 })
                 .collect(),
+            refuses_others: false,
         }
     }
 
@@ -288,11 +294,32 @@ mod tests {
         let nobody = views(vec![view(&["10.0.0.9"], &[])]);
         let packet = question("example.com.", RecordType::A).to_vec().unwrap();
         match answer(&packet, address("10.0.0.8"), Transport::Udp, &nobody) {
-            Verdict::Reply(reply) => {
+            Verdict::Unknown(reply) => {
                 let code = Message::from_vec(&reply).unwrap().metadata.response_code;
                 assert_eq!(code, ResponseCode::Refused);
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_has_resolvers_of_his_own_is_refused_what_is_no_service() {
+        let mut own = view(&[], &[("web", &["10.0.0.1"])]);
+        own.refuses_others = true;
+        let views = views(vec![own]);
+        for (name, expected) in [
+            ("web", ResponseCode::NoError),
+            ("other", ResponseCode::Refused),
+            ("example.com.", ResponseCode::Refused),
+        ] {
+            let packet = question(name, RecordType::A).to_vec().unwrap();
+            match answer(&packet, address("10.0.0.8"), Transport::Udp, &views) {
+                Verdict::Reply(reply) => {
+                    let code = Message::from_vec(&reply).unwrap().metadata.response_code;
+                    assert_eq!(code, expected, "{name}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
         }
     }
 

@@ -28,6 +28,13 @@ const BACKLOG: u32 = 128;
 /// The longest silence on a TCP connection.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// The longest that a client waits which no view has: an instance asks as soon as it runs, and its
+/// address is in the table some milliseconds later. Shorter than the patience of every resolver.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(2);
+
+/// Clients that wait at once; more are refused at once.
+pub(super) const MAX_UNKNOWN: usize = 256;
+
 /// How long a socket rests after it failed.
 const REST: Duration = Duration::from_millis(50);
 
@@ -61,6 +68,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) shared: Arc<Shared>,
     pub(super) resolvers: Arc<Resolvers>,
+    /// The places of clients that no view has.
+    pub(super) unknown: Arc<Semaphore>,
     /// It stops when this is cancelled.
     pub(super) closing: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -95,25 +104,68 @@ impl Server {
         }
     }
 
-    /// Answers a datagram; what has to be asked of somebody else is answered in a task of its own.
+    /// Answers a datagram; what cannot be answered at once is answered in a task of its own.
     async fn datagram(&self, socket: &Arc<UdpSocket>, question: &[u8], client: SocketAddr) {
-        match self.decide(question, client.ip(), Transport::Udp) {
-            Verdict::Drop => {}
-            Verdict::Reply(reply) => send(socket, &reply, client).await,
+        let verdict = match self.decide(question, client.ip(), Transport::Udp) {
+            Verdict::Drop => return,
+            Verdict::Reply(reply) => return send(socket, &reply, client).await,
+            later @ (Verdict::Forward(_) | Verdict::Unknown(_)) => later,
+        };
+        let (server, socket, question) = (self.clone(), Arc::clone(socket), question.to_vec());
+        self.tasks.spawn(async move {
+            let settled = server.settle(verdict, &question, client.ip(), Transport::Udp);
+            if let Some(Some(reply)) = server.unless_closing(settled).await {
+                send(&socket, &reply, client).await;
+            }
+        });
+    }
+
+    /// Returns what is sent back in the end.
+    async fn settle(
+        &self,
+        verdict: Verdict,
+        question: &[u8],
+        client: IpAddr,
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let verdict = match verdict {
+            Verdict::Unknown(refusal) => {
+                let known = self.wait_for(question, client, transport);
+                match timeout(UNKNOWN_WAIT, known).await {
+                    Ok(Some(verdict)) => verdict,
+                    Ok(None) | Err(_) => return Some(refusal),
+                }
+            }
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Drop => None,
+            Verdict::Reply(reply) | Verdict::Unknown(reply) => Some(reply),
             Verdict::Forward(question) => match self.resolvers.place() {
-                None => send(socket, &question.failure, client).await,
-                Some(place) => {
-                    let (server, socket) = (self.clone(), Arc::clone(socket));
-                    self.tasks.spawn(async move {
-                        let own = own(&server.shared.table().names);
-                        let asked = server.resolvers.ask(&question, &own);
-                        if let Some(reply) = server.unless_closing(asked).await {
-                            send(&socket, &reply, client).await;
-                        }
-                        drop(place);
-                    });
+                None => Some(question.failure),
+                Some(_place) => {
+                    let own = own(&self.shared.table().names);
+                    Some(self.resolvers.ask(&question, &own).await)
                 }
             },
+        }
+    }
+
+    /// Waits for a table in which a view has the client. `None` where too many wait already.
+    async fn wait_for(
+        &self,
+        question: &[u8],
+        client: IpAddr,
+        transport: Transport,
+    ) -> Option<Verdict> {
+        let _place = self.unknown.try_acquire().ok()?;
+        let mut swaps = self.shared.swaps();
+        loop {
+            match self.decide(question, client, transport) {
+                Verdict::Unknown(_) => {}
+                verdict => return Some(verdict),
+            }
+            swaps.changed().await.ok()?;
         }
     }
 
@@ -155,16 +207,10 @@ impl Server {
             };
             let mut question = vec![0; usize::from(length)];
             timeout(IDLE, io.read_exact(&mut question)).await??;
-            let reply = match self.decide(&question, client, Transport::Tcp) {
-                Verdict::Drop => return Ok(()),
-                Verdict::Reply(reply) => reply,
-                Verdict::Forward(question) => match self.resolvers.place() {
-                    None => question.failure,
-                    Some(_place) => {
-                        let own = own(&self.shared.table().names);
-                        self.resolvers.ask(&question, &own).await
-                    }
-                },
+            let verdict = self.decide(&question, client, Transport::Tcp);
+            let settled = self.settle(verdict, &question, client, Transport::Tcp);
+            let Some(reply) = settled.await else {
+                return Ok(());
             };
             timeout(IDLE, io.write_all(&framed(&reply)?)).await??;
         }

@@ -21,6 +21,8 @@ pub(crate) struct View {
     /// Empty means every client.
     clients: HashSet<IpAddr>,
     names: HashMap<String, Vec<IpAddr>>,
+    /// What is not one of the names is refused, and not asked of anybody else.
+    pub(super) refuses_others: bool,
 }
 
 impl From<&routing::NameServer> for Views {
@@ -44,6 +46,7 @@ impl From<&routing::View> for View {
         Self {
             clients: view.clients.iter().map(IpAddr::to_canonical).collect(),
             names,
+            refuses_others: view.refuses_others,
         }
     }
 }

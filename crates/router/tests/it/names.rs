@@ -28,6 +28,7 @@ fn view(clients: &[Ipv4Addr], names: &[(&str, &[u8])]) -> View {
             .iter()
             .map(|(name, all)| ((*name).to_owned(), all.iter().map(address).collect()))
             .collect(),
+        refuses_others: false,
     }
 }
 
@@ -120,6 +121,23 @@ async fn the_answer_depends_on_who_asks_and_moves_with_the_table() {
     let everybody = view(&[], &[("web", &[2])]);
     router.put(&table(2, server, vec![everybody])).await;
     assert_eq!(told(&ask(server, STABLE, "web").await), ["10.0.0.2"]);
+}
+
+#[tokio::test]
+async fn who_is_in_no_view_waits_for_the_table_that_has_him() {
+    let (router, server) = (TestRouter::start().await, free_address());
+    let stable = view(&[STABLE], &[("web", &[1])]);
+    router.put(&table(1, server, vec![stable.clone()])).await;
+    let mut asked = JoinSet::new();
+    asked.spawn(async move { ask(server, CANDIDATE, "web").await });
+    asked.spawn(async move { ask_over_tcp(server, CANDIDATE, &["web"]).await.remove(0) });
+    // Others are answered meanwhile.
+    assert_eq!(addresses(&ask(server, STABLE, "web").await).len(), 1);
+    let candidate = view(&[CANDIDATE], &[("web", &[2])]);
+    router.put(&table(2, server, vec![stable, candidate])).await;
+    while let Some(reply) = asked.join_next().await {
+        assert_eq!(addresses(&reply.unwrap()), ["10.0.0.2".to_owned()].into());
+    }
 }
 
 #[tokio::test]

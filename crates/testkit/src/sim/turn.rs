@@ -91,6 +91,7 @@ impl World {
             probes: memory.prober.records(),
             router: memory.report.clone(),
             redirects: None,
+            networks: std::collections::BTreeMap::new(),
         };
         Turn::Observed {
             at: self.now + self.pause(),

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use towpath_control::{Config, Platform, Ports};
-use towpath_engine::docker::{DockerConfig, DockerEngine};
+use towpath_engine::docker::{DockerConfig, DockerEngine, Names};
 use towpath_engine::host::HostEngine;
 use towpath_engine::probe::{HttpProber, RunInInstance};
 use towpath_engine::process::{ProcessConfig, ProcessEngine};
@@ -111,6 +111,7 @@ fn docker_config(variables: &BTreeMap<String, String>) -> DockerConfig {
         .or_else(|| get("HOME").map(|home| PathBuf::from(home).join(".docker")));
     config.search_path = get("PATH").map(OsString::from);
     config.ssh_agent = get("SSH_AUTH_SOCK").map(PathBuf::from);
+    config.names = Names::Router;
     config
 }
 

@@ -25,11 +25,10 @@ impl World {
             )
         });
         let network = Network {
-            server: self
-                .unnameable
-                .clone()
-                .map_or(Ok(GATEWAY.into()), Err),
-            members: runs.map(|(id, _)| (id.clone(), vec![address(id)])).collect(),
+            server: self.unnameable.clone().map_or(Ok(GATEWAY.into()), Err),
+            members: runs
+                .map(|(id, _)| (id.clone(), vec![address(id)]))
+                .collect(),
             guests: BTreeSet::new(),
         };
         let networks = [(NETWORK.to_owned(), network)];
@@ -69,8 +68,7 @@ impl World {
     pub(crate) fn told(&self, instance: &str, name: &str) -> Option<BTreeMap<String, usize>> {
         let client = address(&self.id(instance));
         let mut views = self.views().iter();
-        let view =
-            views.find(|view| view.clients.is_empty() || view.clients.contains(&client))?;
+        let view = views.find(|view| view.clients.is_empty() || view.clients.contains(&client))?;
         let mut versions = BTreeMap::new();
         for found in view.names.get(name)? {
             let id = self.running.keys().find(|id| address(id) == *found);
