@@ -37,6 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The time between two looks whether it does.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Networks by what they are called on the machine, each with the address at which the router answers,
+/// or why it does not.
+pub(super) type Servers = BTreeMap<String, Result<IpAddr, String>>;
+
 /// Returns the label that a new network has.
 pub(super) async fn label(
     shared: &Shared,
@@ -135,7 +139,7 @@ pub(super) async fn networks(
     shared: &Shared,
     docker: &Docker,
     environment: &EnvironmentId,
-) -> Result<BTreeMap<String, Result<IpAddr, String>>, Trouble> {
+) -> Result<Servers, Trouble> {
     let (known, are_all) = noted(shared, environment);
     if are_all || shared.config.names == Names::Docker {
         return Ok(known);
@@ -156,10 +160,7 @@ pub(super) async fn networks(
     Ok(noted(shared, environment).0)
 }
 
-fn noted(
-    shared: &Shared,
-    environment: &EnvironmentId,
-) -> (BTreeMap<String, Result<IpAddr, String>>, bool) {
+fn noted(shared: &Shared, environment: &EnvironmentId) -> (Servers, bool) {
     let known = shared.lock();
     let known = known.get(environment);
     known.map_or_else(Default::default, |known| {
@@ -169,7 +170,7 @@ fn noted(
 
 /// Says who is in the networks: instances, and other containers of the environment.
 pub(super) fn observed<'a>(
-    networks: BTreeMap<String, Result<IpAddr, String>>,
+    networks: Servers,
     instances: impl Iterator<Item = &'a (Labelled, ContainerSummary)>,
     guests: &[ContainerSummary],
 ) -> BTreeMap<String, Network> {

@@ -6,6 +6,7 @@ pub(super) mod capacity;
 pub(super) mod data;
 pub(super) mod jobs;
 pub(super) mod liveness;
+pub(super) mod naming;
 pub(super) mod rollout;
 pub(super) mod routing;
 pub(super) mod stopping;
@@ -43,6 +44,7 @@ pub(super) fn on_commit(
     rollout::needs_are_kept(after)?;
     if let Some(observation) = observation {
         routing::table_agrees_with_what_was_seen(world, after, observation)?;
+        naming::names_agree_with_what_was_seen(world, after, observation)?;
         capacity::shifts(world, after)?;
         capacity::decisions(world, after, observation)?;
         capacity::keeps(world, after, observation)?;

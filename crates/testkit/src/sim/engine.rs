@@ -1,12 +1,12 @@
 //! The simulated engine: processes that start late, fail, crash and stop slowly. It keeps the
 //! contract of [`towpath_model::port::Engine`] and knows the truth about every process.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use towpath_model::id::{InstanceId, ReleaseNumber, WorkloadId};
-use towpath_model::observation::{ArtifactState, Exit, InstanceState, ObservedInstance};
+use towpath_model::observation::{ArtifactState, Exit, InstanceState, Network, ObservedInstance};
 use towpath_model::port::{Artifacts, InstanceStart, Stop};
 use towpath_model::workload::{Command, WorkloadSpec};
 
@@ -92,6 +92,14 @@ pub(super) struct Engine {
     next_port: u16,
     /// How often anything was truly started.
     pub(super) launches: u64,
+    /// Instances ask for one another by name.
+    named: bool,
+}
+
+/// Returns the address of an instance in the network in which names are asked for.
+pub(super) fn network_address(number: u32) -> IpAddr {
+    let [_, high, middle, low] = (number + 1).to_be_bytes();
+    [10, high, middle, low].into()
 }
 
 impl Engine {
@@ -108,6 +116,7 @@ impl Engine {
             peers: BTreeMap::new(),
         };
         engine.start(&start, 0, chance);
+        engine.named = chance.hits(600);
         engine
     }
 
@@ -178,6 +187,25 @@ impl Engine {
             (*release, state)
         });
         (instances.collect(), artifacts.collect())
+    }
+
+    /// Returns the networks in which instances ask for one another by name.
+    pub(super) fn networks(&self) -> BTreeMap<String, Network> {
+        if !self.named {
+            return BTreeMap::new();
+        }
+        let members = self
+            .processes
+            .values()
+            .filter(|process| process.id != foreign() && process.running_since().is_some());
+        let network = Network {
+            server: Ok([10, 0, 0, 1].into()),
+            members: members
+                .map(|one| (one.id.clone(), vec![network_address(one.id.number)]))
+                .collect(),
+            guests: BTreeSet::new(),
+        };
+        [("shop-production_default".to_owned(), network)].into()
     }
 
     pub(super) fn has_artifacts(&self, release: ReleaseNumber) -> bool {

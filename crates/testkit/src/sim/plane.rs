@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use towpath_model::environment::Environment;
 use towpath_model::id::ReleaseNumber;
-use towpath_model::observation::{ArtifactState, Observation, ObservedInstance};
+use towpath_model::observation::{ArtifactState, Network, Observation, ObservedInstance};
 use towpath_model::routing::RouterReport;
 use towpath_model::step::Action;
 
@@ -48,6 +48,7 @@ pub(super) type Seen = (
     Ms,
     Vec<ObservedInstance>,
     BTreeMap<ReleaseNumber, ArtifactState>,
+    BTreeMap<String, Network>,
 );
 
 /// Where the loop is.

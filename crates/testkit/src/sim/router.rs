@@ -1,7 +1,8 @@
 //! The simulated router: a table in force, acknowledgements that come late or not at all, requests
 //! in flight, and counters. It keeps the contract of [`towpath_model::port::Router`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use towpath_model::environment::{Published, PublishedRoute};
 use towpath_model::id::{EnvironmentId, InstanceId, WorkloadId};
@@ -35,6 +36,8 @@ pub(super) struct Router {
     pub(super) counters: BTreeMap<(String, WorkloadId), TrafficCounters>,
     /// Since when each instance that was named in a table is not named any more.
     pub(super) unrouted_since: BTreeMap<InstanceId, Ms>,
+    /// Since when each address is no answer any more that was one.
+    pub(super) unnamed_since: BTreeMap<IpAddr, Ms>,
 }
 
 impl Router {
@@ -49,6 +52,7 @@ impl Router {
             flights: Vec::new(),
             counters: BTreeMap::new(),
             unrouted_since: BTreeMap::new(),
+            unnamed_since: BTreeMap::new(),
         }
     }
 
@@ -99,6 +103,12 @@ impl Router {
         for id in named(&self.table) {
             self.unrouted_since.remove(&id);
         }
+        let told: BTreeSet<IpAddr> = told_of(&self.table).collect();
+        for address in told_of(&before).filter(|address| !told.contains(address)) {
+            self.unnamed_since.insert(address, now);
+        }
+        self.unnamed_since
+            .retain(|address, _| !told.contains(address));
         Some(before)
     }
 
@@ -164,6 +174,15 @@ impl Router {
         }
         loads.into_values().collect()
     }
+}
+
+/// Returns every address that a name is answered with.
+pub(super) fn told_of(table: &Published) -> impl Iterator<Item = IpAddr> {
+    let views = table.names.values().flat_map(|server| &server.views);
+    views
+        .flat_map(|view| view.names.values())
+        .flatten()
+        .copied()
 }
 
 /// Returns every instance that a table names.

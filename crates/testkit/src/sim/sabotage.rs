@@ -15,6 +15,8 @@ use super::operate::Wish;
 pub enum Sabotage {
     /// Instances are routed as soon as they run.
     RouteTheUnhealthy,
+    /// Everybody is told of the instances of both sides.
+    TellOfBothSides,
     /// The stable side is unrouted when the candidate starts.
     UnrouteTooEarly,
     /// The candidate is given all the traffic when it starts.
@@ -25,6 +27,8 @@ pub enum Sabotage {
     KeepTheFailedSide,
     /// Whoever is unrouted is stopped at once.
     StopWithoutDrain,
+    /// Whoever drains is stopped as soon as no name is answered with it.
+    StopTheLatelyNamed,
     /// Every table is held to be confirmed.
     SkipTheConfirmation,
     /// Requests that nobody sent are counted as good ones.
@@ -61,13 +65,15 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every sabotage, with the rule that it breaks.
-    pub const ALL: [(Self, Invariant); 22] = [
+    pub const ALL: [(Self, Invariant); 24] = [
         (Self::RouteTheUnhealthy, Invariant::RoutedToTheUnwell),
+        (Self::TellOfBothSides, Invariant::RoutedToTheUnwell),
         (Self::UnrouteTooEarly, Invariant::LastHealthyGone),
         (Self::ShiftTooEarly, Invariant::ShiftWithoutCapacity),
         (Self::ThinOutTooEarly, Invariant::ShiftWithoutCapacity),
         (Self::KeepTheFailedSide, Invariant::WrongSideKept),
         (Self::StopWithoutDrain, Invariant::StoppedWhileInUse),
+        (Self::StopTheLatelyNamed, Invariant::StoppedWhileInUse),
         (Self::SkipTheConfirmation, Invariant::AdvancedBlindly),
         (Self::InventData, Invariant::AdvancedBlindly),
         (Self::StartTwo, Invariant::TwoActive),
@@ -99,11 +105,13 @@ impl Sabotage {
     pub(super) fn step(self, next: &mut Step, before: &Environment) {
         match self {
             Self::RouteTheUnhealthy => deed::route_all(next),
+            Self::TellOfBothSides => deed::tell_of_all(next),
             Self::UnrouteTooEarly => deed::unroute_stable(next),
             Self::ShiftTooEarly => deed::shift_all(next),
             Self::ThinOutTooEarly => deed::retire_one(next),
             Self::KeepTheFailedSide => deed::end_before_the_way_back(next, before),
             Self::StopWithoutDrain => deed::stop_the_draining(next),
+            Self::StopTheLatelyNamed => deed::stop_the_lately_named(next),
             Self::InventData => deed::forget_the_baseline(next),
             Self::StartTwo => deed::start_the_waiting(next, before),
             Self::HalfReleasedBaseline => deed::make_the_failed_stable(next),

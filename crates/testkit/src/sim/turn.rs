@@ -80,10 +80,10 @@ impl World {
         let stale = self.chance.hits(self.faults.stale_engine);
         let seen = memory.seen.take().filter(|_| stale).unwrap_or_else(|| {
             let (instances, artifacts) = self.engine.observe();
-            (self.now, instances, artifacts)
+            (self.now, instances, artifacts, self.engine.networks())
         });
         memory.seen = Some(seen.clone());
-        let (at, instances, artifacts) = seen;
+        let (at, instances, artifacts, networks) = seen;
         let observation = Observation {
             at: moment(at),
             instances,
@@ -91,7 +91,7 @@ impl World {
             probes: memory.prober.records(),
             router: memory.report.clone(),
             redirects: None,
-            networks: std::collections::BTreeMap::new(),
+            networks,
         };
         Turn::Observed {
             at: self.now + self.pause(),

@@ -21,4 +21,5 @@ mod kill;
 mod operate;
 mod orphans;
 mod secrecy;
+mod sides;
 mod taken;

@@ -5,6 +5,7 @@ use towpath_model::environment::{Environment, Lifecycle};
 use towpath_model::id::InstanceId;
 use towpath_model::release::RenderedService;
 
+use crate::sim::check::naming;
 use crate::sim::clock::ms;
 use crate::sim::invariant::{Broken, Invariant};
 use crate::sim::world::World;
@@ -23,6 +24,12 @@ pub(in crate::sim) fn may_stop(
         return Invariant::StoppedWhileInUse
             .broken(format!("{id} is told to stop and is still routed"));
     }
+    naming::may_stop(
+        world,
+        environment,
+        id,
+        is_waited_for(world, environment, id),
+    )?;
     drain_ended(world, environment, id)?;
     healthy_side_stays(world, environment, id, process.nature.is_sound())
 }
@@ -33,13 +40,7 @@ fn drain_ended(world: &World, environment: &Environment, id: &InstanceId) -> Res
     let Some(rendering) = release.and_then(|release| environment.renderings.get(&release)) else {
         return Ok(());
     };
-    let ledger = &world.ledger;
-    let waited_for = environment.lifecycle == Lifecycle::Down
-        || (ledger.waited_for_at > 0 && world.now < ledger.waited_for_at + 15_000)
-        || rendering
-            .services
-            .get(&id.service)
-            .is_some_and(RenderedService::is_stateful);
+    let waited_for = is_waited_for(world, environment, id);
     let settings = &rendering.settings;
     let requests = ms(settings.drain);
     let upgraded = if waited_for {
@@ -62,6 +63,16 @@ fn drain_ended(world: &World, environment: &Environment, id: &InstanceId) -> Res
         )),
         None => Ok(()),
     }
+}
+
+/// Tells whether the successor of an instance waits for it, now or some moments ago.
+fn is_waited_for(world: &World, environment: &Environment, id: &InstanceId) -> bool {
+    let release = environment.instances.get(&id.number).map(|one| one.release);
+    let service = release.and_then(|release| environment.service(release, &id.service));
+    let at = world.ledger.waited_for_at;
+    environment.lifecycle == Lifecycle::Down
+        || (at > 0 && world.now < at + 15_000)
+        || service.is_some_and(RenderedService::is_stateful)
 }
 
 /// Rule 4: on the way back, nobody sound of the stable side is removed while it has no more than

@@ -1,6 +1,7 @@
 //! How each sabotage is done.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use towpath_model::deployment::{Deployment, Failure, JobState, Outcome, Phase};
@@ -77,6 +78,47 @@ pub(super) fn route_all(next: &mut Step) {
     for target in targets(&mut next.environment).flatten() {
         target.backends = running.get(&target.workload).cloned().unwrap_or_default();
     }
+}
+
+pub(super) fn tell_of_all(next: &mut Step) {
+    for server in next.environment.published.names.values_mut() {
+        let mut all: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        for view in &server.views {
+            for (name, addresses) in &view.names {
+                let known = all.entry(name.clone()).or_default();
+                known.extend(addresses);
+                known.sort_unstable();
+                known.dedup();
+            }
+        }
+        for view in &mut server.views {
+            view.names.clone_from(&all);
+        }
+    }
+}
+
+pub(super) fn stop_the_lately_named(next: &mut Step) {
+    let lately = next.environment.instances.values().filter(|one| {
+        matches!(
+            one.phase,
+            instance::Phase::Draining {
+                confirmed: Some(_),
+                idle: true,
+                unnamed: Some(instance::Unnamed {
+                    confirmed: Some(_),
+                    ..
+                }),
+                ..
+            }
+        )
+    });
+    let stops: Vec<Action> = lately
+        .map(|one| Action::Stop {
+            id: next.environment.instance_id(one),
+            stop: a_stop(),
+        })
+        .collect();
+    next.actions.extend(stops);
 }
 
 pub(super) fn unroute_stable(next: &mut Step) {
