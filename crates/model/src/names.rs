@@ -41,11 +41,7 @@ pub fn build(environment: &Environment) -> BTreeMap<SocketAddr, NameServer> {
 /// Tells whether an instance is the candidate's alone, beside a stable release that others are told
 /// of.
 pub(crate) fn is_candidate(environment: &Environment, one: &Instance) -> bool {
-    let alone = match side(environment, one) {
-        Side::Candidate | Side::Job => true,
-        Side::Stable | Side::Both | Side::Leaving(_) => false,
-    };
-    alone && environment.stable.is_some()
+    Sides::new(environment).is_candidate(one)
 }
 
 /// Tells whether a name could be answered with an instance at all.
@@ -78,35 +74,48 @@ fn addresses(environment: &Environment, one: &Instance) -> BTreeSet<IpAddr> {
 
 /// Returns what each client in a network is told.
 fn views(environment: &Environment, name: &str, network: &Network) -> Vec<View> {
-    let mut views: Vec<View> = Vec::new();
-    let mut tell = |clients: Vec<IpAddr>, told: View| match views
+    let mut asked: Vec<(Asker<'_>, View)> = Vec::new();
+    let mut tell = |clients: &[IpAddr], asker: Asker<'_>| match asked
         .iter_mut()
-        .find(|view| view.names == told.names && view.refuses_others == told.refuses_others)
+        .find(|(other, _)| other.is_told_as(&asker))
     {
-        Some(view) => view.clients.extend(clients),
-        None => views.push(View { clients, ..told }),
+        Some((_, view)) => view.clients.extend(clients),
+        None => asked.push((
+            asker.clone(),
+            View {
+                clients: clients.to_vec(),
+                ..asker.view()
+            },
+        )),
     };
+    let sides = Sides::new(environment);
     for (id, addresses) in &network.members {
-        let one = environment
-            .instances
-            .get(&id.number)
-            .filter(|one| environment.instance_id(one) == *id);
+        let one = environment.instances.get(&id.number);
+        let one = one.filter(|one| one.workload.service == id.service);
         let asker = one.map_or_else(
             || Asker::anybody(environment, name),
-            |one| Asker::instance(environment, id, one),
+            |one| Asker::instance(environment, id, one, sides.of(one)),
         );
-        tell(addresses.clone(), asker.view());
+        tell(addresses, asker);
     }
-    let anybody = Asker::anybody(environment, name).view();
-    if !network.guests.is_empty() {
-        tell(network.guests.iter().copied().collect(), anybody.clone());
+    let guests: Vec<IpAddr> = network.guests.iter().copied().collect();
+    if !guests.is_empty() {
+        tell(&guests, Asker::anybody(environment, name));
     }
-    let two = environment
-        .instances
-        .values()
-        .any(|one| is_candidate(environment, one));
-    if !two {
+    let mut views: Vec<View> = Vec::new();
+    for (_, told) in asked {
+        let same = |view: &&mut View| {
+            view.names == told.names && view.refuses_others == told.refuses_others
+        };
+        match views.iter_mut().find(same) {
+            Some(view) => view.clients.extend(told.clients),
+            None => views.push(told),
+        }
+    }
+    let mut instances = environment.instances.values();
+    if !instances.any(|one| sides.is_candidate(one)) {
         // Whoever is not known yet is told what everybody is.
+        let anybody = Asker::anybody(environment, name).view();
         views.retain(|view| view.names != anybody.names || view.refuses_others);
         views.push(anybody);
     }
@@ -124,49 +133,64 @@ enum Side {
     Candidate,
     /// It is a release job of the candidate.
     Job,
+    /// None of them, and it still serves: what an earlier deployment left. It came with this release.
+    Neither(ReleaseNumber),
     /// None of them any more. It goes, and may be busy with requests; it came with this release.
     Leaving(ReleaseNumber),
 }
 
-fn side(environment: &Environment, one: &Instance) -> Side {
-    if let Some(job) = one.job {
+/// Tells sides. What is the same for all instances is looked up once.
+struct Sides<'a> {
+    environment: &'a Environment,
+    /// Requests from outside are in flight on some that go.
+    leavers_are_busy: bool,
+}
+
+impl<'a> Sides<'a> {
+    fn new(environment: &'a Environment) -> Self {
+        let leavers_are_busy = environment.instances.values().any(|one| {
+            matches!(one.phase, Phase::Draining { idle: false, .. }) && is_leaving(environment, one)
+        });
+        Self {
+            environment,
+            leavers_are_busy,
+        }
+    }
+
+    fn is_candidate(&self, one: &Instance) -> bool {
+        let alone = match self.of(one) {
+            Side::Candidate | Side::Job => true,
+            Side::Stable | Side::Both | Side::Neither(_) | Side::Leaving(_) => false,
+        };
+        alone && self.environment.stable.is_some()
+    }
+
+    fn of(&self, one: &Instance) -> Side {
+        let environment = self.environment;
         let active = environment.deployment.as_ref();
-        let its = active.is_some_and(|active| active.number == job);
-        return if its { Side::Job } else { Side::Both };
-    }
-    if matches!(one.phase, Phase::Stopping { .. }) {
-        return Side::Both;
-    }
-    if is_leaving(environment, one) {
-        return if are_leavers_busy(environment) {
-            Side::Leaving(one.release)
-        } else {
-            Side::Both
-        };
-    }
-    let is = |workload: Option<&WorkloadId>| workload == Some(&one.workload);
-    let stable = is(workload(
-        environment,
-        environment.stable,
-        &one.workload.service,
-    ));
-    let Some(active) = &environment.deployment else {
-        return if stable {
-            Side::Both
-        } else {
-            Side::Leaving(one.release)
-        };
-    };
-    let candidate = is(workload(
-        environment,
-        Some(active.release),
-        &one.workload.service,
-    ));
-    match (stable, candidate) {
-        (true, true) => Side::Both,
-        (true, false) => Side::Stable,
-        (false, true) => Side::Candidate,
-        (false, false) => Side::Leaving(one.release),
+        if let Some(job) = one.job {
+            let its = active.is_some_and(|active| active.number == job);
+            return if its { Side::Job } else { Side::Both };
+        }
+        if matches!(one.phase, Phase::Stopping { .. }) {
+            return Side::Both;
+        }
+        if is_leaving(environment, one) {
+            return if self.leavers_are_busy {
+                Side::Leaving(one.release)
+            } else {
+                Side::Both
+            };
+        }
+        let service = &one.workload.service;
+        let is = |release| workload(environment, release, service) == Some(&one.workload);
+        let stable = is(environment.stable);
+        match (stable, active.map(|active| is(Some(active.release)))) {
+            (true, Some(true) | None) => Side::Both,
+            (true, Some(false)) => Side::Stable,
+            (false, Some(true)) => Side::Candidate,
+            (false, Some(false) | None) => Side::Neither(one.release),
+        }
     }
 }
 
@@ -175,13 +199,6 @@ fn is_leaving(environment: &Environment, one: &Instance) -> bool {
     one.job.is_none()
         && matches!(one.phase, Phase::Draining { .. })
         && environment.live(&one.workload).next().is_none()
-}
-
-/// Tells whether requests from outside are in flight on any that go.
-fn are_leavers_busy(environment: &Environment) -> bool {
-    environment.instances.values().any(|one| {
-        is_leaving(environment, one) && matches!(one.phase, Phase::Draining { idle: false, .. })
-    })
 }
 
 fn workload<'a>(
@@ -204,6 +221,7 @@ fn rendered<'a>(
 }
 
 /// Somebody who asks for names.
+#[derive(Clone)]
 struct Asker<'a> {
     environment: &'a Environment,
     side: Side,
@@ -216,14 +234,14 @@ struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
-    fn instance(environment: &'a Environment, id: &InstanceId, one: &'a Instance) -> Self {
+    fn instance(environment: &'a Environment, id: &InstanceId, one: &Instance, side: Side) -> Self {
         let networks = environment.networks.iter();
         let joined = networks.filter(|(_, network)| network.members.contains_key(id));
         let service = environment.service(one.release, &one.workload.service);
         let container = service.and_then(|service| service.spec.container.as_deref());
         Self {
             environment,
-            side: side(environment, one),
+            side,
             weight: environment.weight(&one.workload),
             networks: joined
                 .map(|(name, network)| (name.as_str(), network))
@@ -246,6 +264,14 @@ impl<'a> Asker<'a> {
             networks: networks.map(|one| (network, one)).into_iter().collect(),
             has_resolvers: false,
         }
+    }
+
+    /// Tells whether another one is told the same, without a look at what.
+    fn is_told_as(&self, other: &Self) -> bool {
+        self.side == other.side
+            && self.weight == other.weight
+            && self.has_resolvers == other.has_resolvers
+            && self.networks.keys().eq(other.networks.keys())
     }
 
     /// Returns what it is told.
@@ -284,7 +310,7 @@ impl<'a> Asker<'a> {
         match self.side {
             Side::Both | Side::Stable => self.environment.stable.or(self.candidate()),
             Side::Candidate | Side::Job => self.candidate().or(self.environment.stable),
-            Side::Leaving(release) => Some(release),
+            Side::Neither(release) | Side::Leaving(release) => Some(release),
         }
     }
 
@@ -346,24 +372,28 @@ impl<'a> Asker<'a> {
             .into_iter()
             .filter_map(|release| rendered(self.environment, release, service))
             .any(RenderedService::is_stateful);
+        let of = |release| workload(self.environment, Some(release), service);
+        let shared = || self.shared_targets(service, stable, candidate);
+        let some = |all: &Vec<_>| !all.is_empty();
         match (self.side, stable, candidate) {
+            (Side::Neither(release), ..) => {
+                let own = of(release).map(|own| self.own(own));
+                own.filter(some).or_else(shared)
+            }
             (Side::Leaving(release), ..) => {
-                let own = workload(self.environment, Some(release), service);
-                let with_it = own
-                    .map(|own| self.leaving(own))
-                    .filter(|all| !all.is_empty());
-                with_it.or_else(|| self.shared_targets(service, stable, candidate))
+                let with_it = of(release).map(|own| self.leaving(own));
+                with_it.filter(some).or_else(shared)
             }
             (_, Some(stable), Some(candidate)) if exclusive || stable == candidate => {
                 Some(self.any_of([stable, candidate]))
             }
-            (Side::Both, ..) => self.shared_targets(service, stable, candidate),
+            (Side::Both, ..) => shared(),
             (Side::Stable, stable, candidate) => Some(self.side_of(stable?, candidate)),
             (Side::Candidate, stable, candidate) => Some(self.side_of(candidate?, stable)),
             (Side::Job, stable, candidate) => {
                 let own = candidate.map(|own| self.own(own));
                 let others = || stable.map(|stable| self.own(stable));
-                own.filter(|own| !own.is_empty()).or_else(others)
+                own.filter(some).or_else(others)
             }
         }
     }
@@ -403,7 +433,11 @@ impl<'a> Asker<'a> {
     /// fewer than its requests need: then it is those of both.
     fn side_of(&self, own: &'a WorkloadId, other: Option<&'a WorkloadId>) -> Vec<&'a Instance> {
         match other {
-            Some(other) if self.is_rolling() && self.environment.weight(own) < self.weight => {
+            Some(other)
+                if self.is_rolling()
+                    && self.environment.weight(own) < self.weight
+                    && self.environment.weight(other) > 0 =>
+            {
                 self.any_of([own, other])
             }
             _ => self.own(own),

@@ -44,7 +44,7 @@ pub(super) fn on_commit(
     rollout::needs_are_kept(after)?;
     if let Some(observation) = observation {
         routing::table_agrees_with_what_was_seen(world, after, observation)?;
-        naming::names_agree_with_what_was_seen(world, after, observation)?;
+        naming::names_agree_with_what_was_seen(after, observation)?;
         capacity::shifts(world, after)?;
         capacity::decisions(world, after, observation)?;
         capacity::keeps(world, after, observation)?;

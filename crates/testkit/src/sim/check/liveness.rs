@@ -179,8 +179,14 @@ fn no_orphans(world: &World, failed_way_back: bool) -> Result<(), Broken> {
         .filter(|one| one.id.environment == record.id);
     match ours.find(|one| !wanted(one)) {
         Some(orphan) => Invariant::Stuck.broken(format!(
-            "{} is left over in the end: {:?}",
-            orphan.id, orphan.state
+            "{} is left over in the end: {:?}, {:?}",
+            orphan.id,
+            orphan.state,
+            record
+                .instances
+                .values()
+                .map(|one| (one.number, &one.workload, &one.phase, one.health))
+                .collect::<Vec<_>>()
         )),
         None => Ok(()),
     }

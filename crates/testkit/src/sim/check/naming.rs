@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use towpath_model::environment::Environment;
 use towpath_model::id::{InstanceId, ServiceName, WorkloadId};
-use towpath_model::instance::{Instance, Phase};
+use towpath_model::instance::{Health, Instance, Phase};
 use towpath_model::observation::{InstanceState, Observation};
 use towpath_model::release::RenderedService;
 use towpath_model::rollout::Strategy;
@@ -20,7 +20,6 @@ use crate::sim::world::World;
 /// Rule 1, for every record: no name is answered with somebody who was seen ended or ill, nor with
 /// one of the other side.
 pub(in crate::sim) fn names_agree_with_what_was_seen(
-    world: &World,
     after: &Environment,
     observation: &Observation,
 ) -> Result<(), Broken> {
@@ -28,7 +27,7 @@ pub(in crate::sim) fn names_agree_with_what_was_seen(
         for view in &server.views {
             for address in view.names.values().flatten() {
                 let told = instance(after, *address)?;
-                is_well(world, after, observation, told)?;
+                is_well(after, observation, told)?;
                 for client in &view.clients {
                     if let Ok(asker) = instance(after, *client) {
                         is_of_its_side(after, asker, told)?;
@@ -50,12 +49,7 @@ fn instance(after: &Environment, address: IpAddr) -> Result<&Instance, Broken> {
     }
 }
 
-fn is_well(
-    world: &World,
-    after: &Environment,
-    observation: &Observation,
-    told: &Instance,
-) -> Result<(), Broken> {
+fn is_well(after: &Environment, observation: &Observation, told: &Instance) -> Result<(), Broken> {
     let id = after.instance_id(told);
     let seen = observation.instances.iter().find(|one| one.id == id);
     if !seen.is_some_and(|one| matches!(one.state, InstanceState::Running { .. })) {
@@ -65,12 +59,8 @@ fn is_well(
     }
     let record = observation.probes.get(&id);
     let ill = record.is_some_and(|record| record.successes == 0 && record.counted_failures >= 3);
-    let was_well = world
-        .engine
-        .processes
-        .get(&id)
-        .is_some_and(|process| process.was_well(world.now));
-    if ill && was_well && matches!(told.phase, Phase::Running { .. }) {
+    // One that was never well is told of where there is nobody else.
+    if ill && told.health == Health::Healthy && matches!(told.phase, Phase::Running { .. }) {
         return Invariant::RoutedToTheUnwell.broken(format!(
             "a name is answered with {id}, which was seen unhealthy"
         ));
@@ -87,10 +77,8 @@ enum Side {
 
 fn side(after: &Environment, one: &Instance) -> Option<Side> {
     let (stable, candidate) = workloads(after, &one.workload.service);
-    match (
-        stable? == &one.workload,
-        candidate.is_some_and(|candidate| *candidate == one.workload),
-    ) {
+    let own = Some(&one.workload);
+    match (stable == own, candidate == own) {
         (true, false) => Some(Side::Stable),
         (false, true) => Some(Side::Candidate),
         (true, true) | (false, false) => None,
@@ -129,7 +117,7 @@ fn is_of_its_side(after: &Environment, asker: &Instance, told: &Instance) -> Res
     let right = match (side(after, asker), of) {
         // Nobody but its own knows a candidate before it has traffic.
         (Some(Side::Stable), Side::Candidate) => goes || (rolling && has_traffic),
-        (None, Side::Candidate) => asker.job.is_some() || has_traffic || afresh,
+        (None, Side::Candidate) => goes || asker.job.is_some() || has_traffic || afresh,
         // A job comes before the candidate.
         (Some(Side::Candidate), Side::Stable) => goes || rolling || asker.job.is_some(),
         (Some(Side::Stable) | None, Side::Stable) | (Some(Side::Candidate), Side::Candidate) => {
