@@ -215,7 +215,7 @@ fn rule(redirect: &Redirect, mark: &str) -> Vec<String> {
 }
 
 /// Runs `iptables`, and returns what it prints.
-async fn iptables(words: &[&str]) -> Result<String, PortError> {
+pub(crate) async fn iptables(words: &[&str]) -> Result<String, PortError> {
     let failed = |reason: String| PortError::Failed {
         attempted: "asking iptables".to_owned(),
         reason,

@@ -25,6 +25,7 @@ use super::config::Names;
 use super::join::{docker_name, joins};
 use super::names::{self, Labelled};
 use super::shared::Shared;
+use crate::redirect::iptables;
 
 /// On a network: who answers, or why the router does not.
 const ANSWERS: &str = "towpath.names";
@@ -77,10 +78,31 @@ async fn obstacle(shared: &Shared, docker: &Docker, source: &NetworkSource) -> O
     if components.any(|component| component.name.contains("Podman")) {
         return Some("Podman answers for names itself".to_owned());
     }
-    let error = listen_somewhere().await.err()?;
-    Some(format!(
-        "nobody may listen on port {NAME_PORT} of the machine: {error}"
-    ))
+    if let Err(error) = listen_somewhere().await {
+        return Some(format!(
+            "the router cannot listen on port {NAME_PORT} of the machine: {error}"
+        ));
+    }
+    // Where it cannot be asked, nobody has made rules with it.
+    let rules = iptables(&["-S"]).await.unwrap_or_default();
+    drops_questions(&rules).then(|| {
+        format!(
+            "the machine's firewall drops what it does not know: allow port {NAME_PORT} over UDP and \
+             TCP from containers"
+        )
+    })
+}
+
+/// Tells whether rules, as `iptables -S` prints them, drop questions of containers.
+fn drops_questions(rules: &str) -> bool {
+    let port = NAME_PORT.to_string();
+    let allows = |line: &str| {
+        let mut words = line.split_whitespace();
+        let names_port =
+            words.by_ref().any(|word| word == "--dport") && words.next() == Some(port.as_str());
+        names_port && line.ends_with("-j ACCEPT")
+    };
+    rules.lines().any(|line| line == "-P INPUT DROP") && !rules.lines().any(allows)
 }
 
 /// Tries the port at an address that nobody else has: another program may have it at every address.
@@ -91,9 +113,17 @@ async fn listen_somewhere() -> io::Result<()> {
     UdpSocket::bind(address).await.map(drop)
 }
 
-/// Tells whether a network was made when nobody thought of who answers in it.
-pub(super) fn is_unmarked(shared: &Shared, labels: &HashMap<String, String>) -> bool {
-    shared.config.names == Names::Router && !labels.contains_key(ANSWERS)
+/// Tells whether the router does not answer in a network and could, if it were made now.
+pub(super) async fn could_be_the_routers(
+    shared: &Shared,
+    docker: &Docker,
+    labels: &HashMap<String, String>,
+    source: &NetworkSource,
+) -> bool {
+    let is_dockers = labels.get(ANSWERS).is_none_or(|value| value != ROUTER);
+    shared.config.names == Names::Router
+        && is_dockers
+        && obstacle(shared, docker, source).await.is_none()
 }
 
 /// Notes who answers in a network of an environment's own.
@@ -350,6 +380,20 @@ mod tests {
             read(Some(reason), Some("172.28.0.1")),
             Err(reason.to_owned())
         );
+    }
+
+    #[test]
+    fn a_firewall_that_drops_questions_is_seen() {
+        let allowed = "-A ufw-user-input -p udp -m udp --dport 53 -j ACCEPT\n";
+        let other = "-A ufw-user-input -p tcp -m tcp --dport 5353 -j ACCEPT\n";
+        for (rules, drops) in [
+            ("-P INPUT ACCEPT\n".to_owned(), false),
+            ("-P INPUT DROP\n".to_owned(), true),
+            (format!("-P INPUT DROP\n{other}"), true),
+            (format!("-P INPUT DROP\n{allowed}"), false),
+        ] {
+            assert_eq!(drops_questions(&rules), drops, "{rules}");
+        }
     }
 
     fn container(internal: bool, dns_opt: &[&str]) -> Container {

@@ -52,8 +52,8 @@ async fn ensure_network(
                 return Ok(());
             }
             // Nobody is in it who would ask in the old way.
-            if naming::is_unmarked(shared, &labels)
-                && is_empty
+            if is_empty
+                && naming::could_be_the_routers(shared, docker, &labels, source).await
                 && docker.remove_network(name).await.is_ok()
             {
                 return make_network(shared, docker, environment, name, source).await;

@@ -105,7 +105,8 @@ impl App {
         app.write_delivery(strategy);
         app.write_release("v1", 9000);
         app.site.serve().await;
-        app.deploy(0).await;
+        app.bring_out(&["up", "--env", "production", "--json"], 0)
+            .await;
         app
     }
 
@@ -166,7 +167,11 @@ impl App {
     }
 
     async fn deploy(&self, code: i32) {
-        let answer = self.site.run(&["deploy", "production"]).await;
+        self.bring_out(&["deploy", "production"], code).await;
+    }
+
+    async fn bring_out(&self, words: &[&str], code: i32) {
+        let answer = self.site.run(words).await;
         assert_eq!(
             answer.code,
             code,
