@@ -202,7 +202,7 @@ impl App {
         self.site.wait_for(&self.id, "settled", alone).await;
     }
 
-    /// Returns the versions that `watch` was answered with, each once.
+    /// Returns the versions that `watch` was answered with since there was one, each once in a row.
     async fn seen(&self) -> Vec<String> {
         let target = (std::net::Ipv4Addr::LOCALHOST, self.watch);
         let mut io = tokio::net::TcpStream::connect(target).await.unwrap();
@@ -214,7 +214,8 @@ impl App {
             .await
             .unwrap();
         let (_, body) = text.split_once("\r\n\r\n").unwrap();
-        let mut seen: Vec<String> = body.lines().map(str::to_owned).collect();
+        let answers = body.lines().skip_while(|answer| *answer == "nobody");
+        let mut seen: Vec<String> = answers.map(str::to_owned).collect();
         seen.dedup();
         seen
     }
