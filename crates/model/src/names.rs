@@ -75,13 +75,13 @@ fn addresses(environment: &Environment, one: &Instance) -> BTreeSet<IpAddr> {
 
 /// Returns what each client in a network is told.
 fn views<'a>(environment: &'a Environment, name: &'a str, network: &Network) -> Vec<View> {
-    let mut asked: Vec<(Asker<'a>, View)> = Vec::new();
-    let mut tell = |clients: &[IpAddr], asker: Asker<'a>| match asked
+    let mut answers: Vec<(Asker<'a>, View)> = Vec::new();
+    let mut tell = |clients: &[IpAddr], asker: Asker<'a>| match answers
         .iter_mut()
         .find(|(other, _)| other.is_told_as(&asker))
     {
         Some((_, view)) => view.clients.extend(clients),
-        None => asked.push((
+        None => answers.push((
             asker.clone(),
             View {
                 clients: clients.to_vec(),
@@ -104,7 +104,7 @@ fn views<'a>(environment: &'a Environment, name: &'a str, network: &Network) -> 
         tell(&guests, Asker::anybody(environment, name));
     }
     let mut views: Vec<View> = Vec::new();
-    for (_, told) in asked {
+    for (_, told) in answers {
         let same = |view: &&mut View| {
             view.names == told.names && view.refuses_others == told.refuses_others
         };

@@ -31,12 +31,16 @@ fn app(front: &str, back: &str) -> Vec<RenderedService> {
 
 fn deployed(services: Vec<RenderedService>) -> World {
     let mut world = World::new();
-    world.named = true;
+    world.naming = Some(Ok(()));
     let first = world.deploy(services, settings(Strategy::BlueGreen));
     assert_eq!(world.finish(first).outcome(), Some(Outcome::Succeeded));
     world
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is compared with what an asker is told, which may be nothing"
+)]
 fn told(pairs: &[(&str, usize)]) -> Option<BTreeMap<String, usize>> {
     let pairs = pairs
         .iter()
@@ -287,7 +291,7 @@ fn where_the_engine_answers_itself_the_trail_says_so_once() {
         network.server = Err(reason.clone());
     }
     assert!(names::build(&environment).is_empty());
-    world.unnameable = Some(reason);
+    world.naming = Some(Err(reason));
     world.settle();
     let lines = world
         .events
@@ -323,7 +327,6 @@ fn a_name_is_known_in_the_networks_that_both_are_in_with_the_aliases_of_each() {
         in_networks("back", &[("inner", "store"), ("outer", "api")]),
         in_networks("db", &[("inner", "sql")]),
     ]);
-    world.named = false;
     let environment = &mut world.environment;
     let ids: BTreeMap<String, _> = environment
         .instances

@@ -60,10 +60,8 @@ pub(crate) struct World {
     pub(crate) held: BTreeMap<SocketAddr, String>,
     /// The redirects in force.
     pub(crate) redirects: BTreeSet<Redirect>,
-    /// Whether instances ask for one another by name.
-    pub(crate) named: bool,
-    /// Why the router cannot answer for names.
-    pub(crate) unnameable: Option<String>,
+    /// Where instances ask for one another by name: the router answers, or why it cannot.
+    pub(crate) naming: Option<Result<(), String>>,
     versions: BTreeMap<InstanceId, String>,
     pub(crate) next_release: u32,
 }
@@ -100,8 +98,7 @@ impl World {
             automatic: false,
             held: BTreeMap::new(),
             redirects: BTreeSet::new(),
-            named: false,
-            unnameable: None,
+            naming: None,
             versions: BTreeMap::new(),
             next_release: 1,
         }
@@ -294,8 +291,7 @@ impl World {
                 );
             }
             Action::Stop { id, .. } => {
-                self.deeds.push(format!("stop {}", id.local()));
-                assert!(!self.is_named(&id), "{id} is stopped and named");
+                self.note_stop(&id);
                 self.running.get_mut(&id).unwrap().state = exited(0, self.now);
             }
             Action::Remove(id) => {

@@ -24,15 +24,24 @@ impl World {
                 InstanceState::Running { .. } | InstanceState::Stopping
             )
         });
-        let network = Network {
-            server: self.unnameable.clone().map_or(Ok(GATEWAY.into()), Err),
-            members: runs
-                .map(|(id, _)| (id.clone(), vec![address(id)]))
-                .collect(),
+        let members: BTreeMap<_, _> = runs
+            .map(|(id, _)| (id.clone(), vec![address(id)]))
+            .collect();
+        let network = self.naming.clone().map(|naming| Network {
+            server: naming.map(|()| GATEWAY.into()),
+            members,
             guests: BTreeSet::new(),
-        };
-        let networks = [(NETWORK.to_owned(), network)];
-        networks.into_iter().filter(|_| self.named).collect()
+        });
+        network
+            .map(|network| (NETWORK.to_owned(), network))
+            .into_iter()
+            .collect()
+    }
+
+    /// Notes that an instance is told to stop, which nobody may have been told of in the last table.
+    pub(super) fn note_stop(&mut self, id: &InstanceId) {
+        self.deeds.push(format!("stop {}", id.local()));
+        assert!(!self.is_named(id), "{id} is stopped and named");
     }
 
     /// Returns the instances of a version that there are, by their names within the environment.
@@ -51,7 +60,7 @@ impl World {
     }
 
     /// Tells whether a name is answered with an instance.
-    pub(super) fn is_named(&self, id: &InstanceId) -> bool {
+    fn is_named(&self, id: &InstanceId) -> bool {
         let own = address(id);
         let views = self.views().iter();
         let mut named = views.flat_map(|view| view.names.values()).flatten();
