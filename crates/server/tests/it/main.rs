@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod console;
 mod doors;
 mod json_docs;
 mod openapi;

@@ -22,7 +22,7 @@ pub(crate) struct Site {
     pub(crate) directory: TempDir,
     pub(crate) stop: CancellationToken,
     pub(crate) tcp: SocketAddr,
-    _world: Arc<World>,
+    world: Arc<World>,
     server: JoinSet<std::io::Result<()>>,
 }
 
@@ -63,13 +63,17 @@ impl Site {
             directory,
             stop,
             tcp,
-            _world: world,
+            world,
             server,
         }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("towpath.sock")
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
     }
 
     pub(crate) fn client(&self) -> Client {
