@@ -38,6 +38,34 @@ pub(crate) fn absorb(turn: &mut Turn<'_>) {
                 probe(turn, number);
             }
             (Phase::Running { .. }, None) => ended(turn, &one, &disappeared(turn)),
+            // Somebody took it off its network, and the engine puts it back.
+            (Phase::Running { .. }, Some(InstanceState::Starting)) => {
+                let since = turn.now;
+                begin_anew(
+                    turn,
+                    number,
+                    Phase::Pending { since },
+                    "instance.unreachable",
+                );
+            }
+            (
+                Phase::Running { address, since },
+                Some(InstanceState::Running {
+                    address: now_at,
+                    since: runs_since,
+                }),
+            ) if (address, since) != (now_at, runs_since) => {
+                let what = if since == runs_since {
+                    "instance.moved"
+                } else {
+                    "instance.restarted"
+                };
+                let phase = Phase::Running {
+                    address: *now_at,
+                    since: *runs_since,
+                };
+                begin_anew(turn, number, phase, what);
+            }
             // One that goes may have been started a moment ago. It is gone when the engine, asked
             // after it was to stop, does not have it: an older answer may be from before its start.
             (Phase::Stopping { since }, None) if turn.observation.at > *since => {
@@ -67,6 +95,19 @@ fn networks(turn: &mut Turn<'_>) {
             turn.event("environment.names", subject, Some(reason));
         }
     }
+}
+
+/// Takes in that an instance is not where it was, or was started again by somebody: nothing is known
+/// of how it is, and nobody is sent there, before it was tried again.
+fn begin_anew(turn: &mut Turn<'_>, number: u32, phase: Phase, what: &str) {
+    let Some(one) = turn.environment.instances.get_mut(&number) else {
+        return;
+    };
+    one.phase = phase;
+    one.health = Health::Unknown;
+    let one = one.clone();
+    let id = turn.environment.instance_id(&one);
+    turn.event(what, id.to_string(), None);
 }
 
 fn disappeared(turn: &Turn<'_>) -> Exit {
@@ -169,6 +210,7 @@ fn ended(turn: &mut Turn<'_>, one: &Instance, exit: &Exit) {
         return job_ended(turn, one, exit);
     }
     if matches!(one.phase, Phase::Draining { .. } | Phase::Stopping { .. }) {
+        keep_last_words(turn, one, exit);
         return turn.event("instance.stopped", id.to_string(), None);
     }
     turn.event("instance.exited", id.to_string(), Some(exit.summary()));
@@ -184,6 +226,16 @@ fn ended(turn: &mut Turn<'_>, one: &Instance, exit: &Exit) {
         turn.environment.completed.insert(one.workload.clone());
     } else {
         count_failure(turn, one, &exit.summary(), exit.log_tail.clone());
+    }
+}
+
+/// Adds what an instance wrote to the failure that it was stopped for.
+fn keep_last_words(turn: &mut Turn<'_>, one: &Instance, exit: &Exit) {
+    let service = &one.workload.service;
+    let failure = candidate_of(turn, &one.workload).and_then(|found| found.failure.as_mut());
+    let failure = failure.filter(|found| found.service.as_ref() == Some(service));
+    if let Some(failure) = failure.filter(|found| found.log_tail.is_empty()) {
+        failure.log_tail.clone_from(&exit.log_tail);
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use towpath_model::deployment::Outcome;
 use towpath_model::instance::elapsed;
+use towpath_model::observation::InstanceState;
 use towpath_model::rollout::{Settings, Strategy};
 
 use crate::world::{World, service, settings, stateful};
@@ -99,4 +100,81 @@ fn what_comes_and_goes_is_no_progress() {
     );
     let took = elapsed(asked, failure.at);
     assert!(took < deadline + Duration::from_secs(5), "{took:?}");
+}
+
+/// Has the engine say something else of an instance than before.
+fn say(world: &mut World, instance: &str, state: InstanceState) {
+    let mut seen = world.running.values_mut();
+    let one = seen.find(|one| one.id.local() == instance).unwrap();
+    one.state = state;
+}
+
+/// Returns where requests for `web` go.
+fn routed(world: &World) -> Vec<String> {
+    let routes = world.environment.published.routes.iter();
+    let targets = routes.flat_map(|one| &one.route.targets);
+    let backends = targets.flat_map(|target| &target.backends);
+    let mut found: Vec<String> = backends.map(|one| one.address.to_string()).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[test]
+fn one_that_somebody_restarted_is_asked_again_where_it_is_now() {
+    let mut world = World::new();
+    let first = world.deploy(vec![service("web", "v1", 1)], settings(Strategy::Rolling));
+    world.finish(first);
+    world.settle();
+    assert_eq!(routed(&world), ["127.0.0.1:30000"]);
+    let address = "127.0.0.9:30000".parse().unwrap();
+    let since = world.now;
+    say(
+        &mut world,
+        "web-1",
+        InstanceState::Running { address, since },
+    );
+    world.step();
+    assert!(routed(&world).is_empty(), "it was not asked yet");
+    world.settle();
+    assert_eq!(routed(&world), ["127.0.0.9:30000"]);
+    assert_eq!(world.deeds, ["start web-1"], "it was not replaced");
+    assert!(
+        world
+            .events
+            .iter()
+            .any(|event| event.what == "instance.restarted")
+    );
+}
+
+#[test]
+fn one_that_was_taken_off_its_network_gets_no_requests_until_it_is_back() {
+    let mut world = World::new();
+    let first = world.deploy(
+        vec![stateful("db", "db1"), service("web", "v1", 1)],
+        settings(Strategy::Rolling),
+    );
+    world.finish(first);
+    world.settle();
+    let before = world.deeds.clone();
+    let back = world.running.values().find(|one| one.id.local() == "web-2");
+    let back = back.unwrap().state.clone();
+    say(&mut world, "web-2", InstanceState::Starting);
+    world.settle();
+    assert!(routed(&world).is_empty());
+    say(&mut world, "web-2", back);
+    world.settle();
+    assert_eq!(routed(&world), ["127.0.0.1:30000"]);
+    assert_eq!(world.deeds, before, "it was not replaced");
+}
+
+#[test]
+fn what_a_candidate_wrote_that_never_became_well_is_told_with_the_failure() {
+    let mut world = World::new();
+    let first = world.deploy(vec![service("web", "v1", 1)], settings(Strategy::Rolling));
+    world.finish(first);
+    world.unhealthy.insert("bad".to_owned());
+    let second = world.deploy(vec![service("web", "bad", 1)], settings(Strategy::Rolling));
+    let failure = world.finish(second).failure.unwrap();
+    assert_eq!(failure.log_tail, ["the last line"]);
 }

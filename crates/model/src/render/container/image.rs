@@ -199,14 +199,18 @@ fn tree_path(context: &mut Context<'_>, name: &str, build: &Build) -> Option<Str
     relative
 }
 
-/// Returns the Dockerfile relative to the context; complains when it is not in the source tree.
+/// Returns the Dockerfile relative to the context, where one is named; complains when it is not in the
+/// source tree.
 fn dockerfile(
     context: &mut Context<'_>,
     name: &str,
     build: &Build,
     directory: &str,
 ) -> Option<String> {
-    let stated = build.dockerfile.as_deref()?;
+    if build.dockerfile_inline.is_some() {
+        return build.dockerfile.clone();
+    }
+    let stated = build.dockerfile.as_deref().unwrap_or("Dockerfile");
     let tree = context.inputs.loaded.directory.clone();
     let absolute = normal(&tree.join(directory).join(stated));
     let Some(inside) = context.in_tree(&absolute) else {
@@ -216,6 +220,17 @@ fn dockerfile(
         context.refuse("outside", message, span, help);
         return None;
     };
+    if !context.is_released(&inside) {
+        let key = build
+            .dockerfile
+            .as_ref()
+            .map_or("context", |_| "dockerfile");
+        let span = context.compose(&["services", name, "build", key]);
+        let message = format!("there is no Dockerfile `{inside}` in the project");
+        let help = "write it, or name another with `dockerfile`; what Git ignores is not part of a release";
+        context.refuse("no-dockerfile", message, span, help);
+    }
+    build.dockerfile.as_ref()?;
     Some(relative_to(Path::new(directory), Path::new(&inside)))
 }
 
