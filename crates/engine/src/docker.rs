@@ -30,6 +30,7 @@ mod observe;
 mod one_off;
 mod open;
 mod pull;
+mod rejoin;
 mod removal;
 mod session;
 mod shared;
@@ -157,6 +158,7 @@ impl DockerEngine {
             Work::None => {}
             Work::Starting => self.spawn(start::resume(shared, id)),
             Work::Stopping => self.spawn(stop::run(shared, id)),
+            Work::Joining => self.spawn(rejoin::run(shared, id)),
         }
     }
 
@@ -184,6 +186,7 @@ impl DockerEngine {
             record,
             work: Work::Starting,
             seen: None,
+            paused: false,
         };
         environment.instances.insert(id.clone(), instance);
         Ok(true)
@@ -335,5 +338,16 @@ impl RunInInstance for DockerEngine {
 
     fn own_check(&self, id: &InstanceId) -> Option<Command> {
         exec::own_check(&self.shared, id)
+    }
+
+    fn ailment(&self, id: &InstanceId) -> Option<String> {
+        let instance = self
+            .shared
+            .instance(id)
+            .filter(|instance| instance.paused)?;
+        let container = instance.record.container();
+        Some(format!(
+            "its container is paused (`docker unpause {container}` has it go on)"
+        ))
     }
 }

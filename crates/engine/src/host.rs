@@ -179,6 +179,10 @@ impl RunInInstance for HostEngine {
     fn own_check(&self, id: &InstanceId) -> Option<Command> {
         self.docker.own_check(id)
     }
+
+    fn ailment(&self, id: &InstanceId) -> Option<String> {
+        self.docker.ailment(id)
+    }
 }
 
 /// Returns the state of a release of which both engines make a part.

@@ -37,6 +37,11 @@ pub trait RunInInstance: Send + Sync + std::fmt::Debug {
     fn own_check(&self, _id: &InstanceId) -> Option<Command> {
         None
     }
+
+    /// Returns why an instance cannot be well, where that is known without a try.
+    fn ailment(&self, _id: &InstanceId) -> Option<String> {
+        None
+    }
 }
 
 /// Tries the health checks of instances on this machine: HTTP, TCP, commands, and that one runs.
@@ -103,7 +108,10 @@ impl Prober for HttpProber {
         for target in targets {
             let id = target.id.clone();
             let watched = match before.remove(&id) {
-                Some(watched) => {
+                Some(mut watched) => {
+                    if !is_same_run(&watched.target.borrow(), &target) {
+                        watched.record = None;
+                    }
                     watched.target.send_if_modified(|old| {
                         let changed = *old != target;
                         *old = target;
@@ -155,6 +163,10 @@ impl Shared {
         let Some(watched) = known.watched.get_mut(&target.id) else {
             return;
         };
+        // It is another run by now, of which this says nothing.
+        if !is_same_run(&watched.target.borrow(), target) {
+            return;
+        }
         let (record, weight) = note(watched.record.take(), target, outcome, now);
         watched.record = Some(record);
         if weight == Weight::Matters {
@@ -162,6 +174,12 @@ impl Shared {
             known.changes.notify_one();
         }
     }
+}
+
+/// Tells whether what was found of one is true of the other: neither was it started again, nor is it
+/// somewhere else.
+fn is_same_run(one: &ProbeTarget, other: &ProbeTarget) -> bool {
+    one.since == other.since && one.address == other.address
 }
 
 /// Tries one instance's check again and again: at once, and then in the interval of the target,
@@ -186,6 +204,9 @@ async fn probe(shared: Arc<Shared>, mut targets: watch::Receiver<ProbeTarget>) {
 
 async fn attempt(shared: &Shared, target: &ProbeTarget) -> Result<(), String> {
     let check = &target.check;
+    if let Some(ailment) = shared.commands.ailment(&target.id) {
+        return Err(ailment);
+    }
     let own = shared.commands.own_check(&target.id).map(Probe::Command);
     let probe = own.as_ref().unwrap_or(&check.probe);
     let attempt = async {

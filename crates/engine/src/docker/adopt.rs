@@ -326,6 +326,7 @@ pub(super) async fn adopt(shared: &Shared, adopted: &AdoptedContainer) -> Result
         record,
         work: Work::None,
         seen: None,
+        paused: false,
     };
     environment.instances.insert(adopted.id.clone(), instance);
     drop(known);
@@ -428,6 +429,7 @@ fn record(adopted: &AdoptedContainer, image: Option<&PinnedImage>) -> Record {
         check: image
             .and_then(|image| image.check.clone())
             .filter(|_| container.image_health),
+        networks: join::joins(&container),
         // What Compose ran after its start is done.
         post_start: Vec::new(),
         pre_stop: container.pre_stop,

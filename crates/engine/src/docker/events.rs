@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::models::EventMessageTypeEnum;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt as _;
+use towpath_model::id::EnvironmentId;
 
 use super::client::Trouble;
 use super::names;
@@ -40,7 +42,8 @@ pub(super) async fn listen(shared: Arc<Shared>) {
 async fn hear(shared: &Shared) -> Result<(), Trouble> {
     let docker = shared.client.get().await?;
     // Those that were taken over carry no label of ours.
-    let filter = HashMap::from([("type".to_owned(), vec!["container".to_owned()])]);
+    let kinds = vec!["container".to_owned(), "network".to_owned()];
+    let filter = HashMap::from([("type".to_owned(), kinds)]);
     let options = EventsOptionsBuilder::default().filters(&filter).build();
     let mut events = docker.events(Some(options));
     // What happened before it was listened to is seen now.
@@ -52,6 +55,13 @@ async fn hear(shared: &Shared) -> Result<(), Trouble> {
             continue;
         }
         let actor = event.actor.unwrap_or_default();
+        if event.typ == Some(EventMessageTypeEnum::NETWORK) {
+            let name = actor.attributes.unwrap_or_default().remove("name");
+            if action == "disconnect" {
+                tell_of_network(shared, &name.unwrap_or_default());
+            }
+            continue;
+        }
         let ours = actor.attributes.as_ref().filter(|labels| {
             labels.get(names::DATA).map(String::as_str) == Some(shared.data_id.as_str())
         });
@@ -63,4 +73,15 @@ async fn hear(shared: &Shared) -> Result<(), Trouble> {
         }
     }
     Ok(())
+}
+
+/// Tells whoever has a network of this name that something left it. (What shares a network of somebody
+/// else's finds it out by looking from time to time.)
+fn tell_of_network(shared: &Shared, name: &str) {
+    let known: Vec<EnvironmentId> = shared.lock().keys().cloned().collect();
+    for environment in known {
+        if name.starts_with(&names::network(&environment, "")) {
+            shared.tell(&environment);
+        }
+    }
 }

@@ -262,6 +262,13 @@ async fn keep(
     tagged.map_err(|error| shared.client.trouble(&error))
 }
 
+/// Tells whether an image still has the tag that keeps it: somebody may have taken it away.
+fn is_kept(found: &ImageInspect, artifacts: &Artifacts, service: &ServiceName) -> bool {
+    let (repository, tag) = names::image(&artifacts.environment, service, artifacts.release);
+    let own = format!("{repository}:{tag}");
+    found.repo_tags.iter().flatten().any(|tag| *tag == own)
+}
+
 /// Returns what is remembered of an image that Docker has.
 pub(super) fn pinned(found: ImageInspect, brought: Option<String>) -> Option<PinnedImage> {
     let config = found.config.unwrap_or_default();
@@ -320,7 +327,12 @@ pub(super) async fn present(
     };
     let found = docker.inspect_image(&image.id).await;
     match found.map_err(|error| shared.client.trouble(&error)) {
-        Ok(_) => return Ok(image),
+        Ok(found) => {
+            if !is_kept(&found, &artifacts, service) {
+                keep(shared, docker, &artifacts, service, &image).await?;
+            }
+            return Ok(image);
+        }
         Err(Trouble::Missing(_)) => {}
         Err(trouble) => return Err(trouble),
     }

@@ -1,5 +1,6 @@
 //! How a container is in its networks. Pure: not the making of networks ([`super::network`]).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bollard::models::{EndpointIpamConfig, EndpointSettings};
@@ -71,8 +72,8 @@ impl Joined {
 }
 
 /// Returns the networks of a container by their names in the Compose file.
-pub(super) fn joins(container: &Container) -> Vec<(String, NetworkJoin)> {
-    container.joins().into_iter().collect()
+pub(super) fn joins(container: &Container) -> BTreeMap<String, NetworkJoin> {
+    container.joins()
 }
 
 /// Returns the name of a network on the machine.
@@ -88,7 +89,8 @@ fn is_reached_from_the_machine(join: &NetworkJoin) -> bool {
         .is_none_or(|driver| driver == "bridge")
 }
 
-fn endpoint(service: &ServiceName, join: &NetworkJoin) -> EndpointSettings {
+/// Returns what a service is in a network.
+pub(super) fn endpoint(service: &ServiceName, join: &NetworkJoin) -> EndpointSettings {
     let mut aliases = vec![service.to_string()];
     aliases.extend(join.aliases.iter().cloned());
     let mut fixed = EndpointIpamConfig::default();

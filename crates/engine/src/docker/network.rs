@@ -1,30 +1,30 @@
 //! Makes the networks and volumes that a container needs. They are made when they are needed, so
 //! what somebody removed comes back with the next start.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::Docker;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest};
-use towpath_model::container::{Container, NetworkSource, VolumeSource};
+use towpath_model::container::{Container, NetworkJoin, NetworkSource, VolumeSource};
 use towpath_model::id::EnvironmentId;
 use towpath_model::workload::WorkloadSpec;
 
 use super::client::Trouble;
-use super::join::{docker_name, joins};
+use super::join::docker_name;
 use super::mounts::volume_name;
 use super::names;
 use super::naming;
 use super::shared::Shared;
 
-/// Makes every network of a container that is not there.
-pub(super) async fn ensure_networks(
+/// Makes every network of these that is not there.
+pub(super) async fn ensure(
     shared: &Shared,
     docker: &Docker,
     environment: &EnvironmentId,
-    container: &Container,
+    joins: &BTreeMap<String, NetworkJoin>,
 ) -> Result<(), Trouble> {
-    for (name, join) in joins(container) {
-        let on_machine = docker_name(environment, &name, &join);
+    for (name, join) in joins {
+        let on_machine = docker_name(environment, name, join);
         // The permit is never closed.
         let _turn = shared.networks.acquire().await;
         ensure_network(shared, docker, environment, &on_machine, &join.network).await?;

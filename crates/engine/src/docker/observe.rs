@@ -18,7 +18,7 @@ use super::client::{Trouble, label_filter};
 use super::names::{self, Labelled};
 use super::shared::{Instance, Shared, Work};
 use super::state::{Record, Stage};
-use super::{logs, naming, shared};
+use super::{logs, naming, rejoin, shared};
 
 /// The longest that Docker may take to list containers.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -177,6 +177,7 @@ fn adopt(
             stage: Stage::Begun,
             stop: None,
             check: None,
+            networks: BTreeMap::new(),
             post_start: Vec::new(),
             pre_stop: Vec::new(),
         };
@@ -188,6 +189,7 @@ fn adopt(
             record,
             work: Work::None,
             seen: None,
+            paused: false,
         };
         known.insert(id.clone(), instance);
     }
@@ -250,7 +252,8 @@ fn verdict(stage: &Stage, work: Work, to_stop: bool, container: Container) -> Op
         (_, Work::Starting, _) => Verdict::Starting,
         (_, _, Container::Ended) => Verdict::Ended,
         (_, _, Container::Runs) if !to_stop => Verdict::Running,
-        (_, Work::Stopping, Container::Runs) => Verdict::Stopping,
+        // Whoever puts it back into its network is waited for.
+        (_, Work::Stopping | Work::Joining, Container::Runs) => Verdict::Stopping,
         (_, Work::None, Container::Runs) => Verdict::StopAgain,
         (Stage::Asked, _, Container::Made | Container::Absent) => Verdict::Forget,
         (Stage::Begun, _, Container::Made) if !to_stop => Verdict::StartAgain,
@@ -293,6 +296,9 @@ async fn judge(
             let Some(summary) = summary else {
                 return Ok(None);
             };
+            if !rejoin::is_in_all(record, summary) {
+                look.orphaned.push((id.clone(), Work::Joining));
+            }
             running(shared, docker, instance, summary).await?
         }
         Verdict::Ended => match summary.and_then(|summary| summary.id.as_deref()) {
@@ -328,6 +334,11 @@ async fn running(
     summary: &ContainerSummary,
 ) -> Result<InstanceState, Trouble> {
     let labelled = &instance.record.labelled;
+    note_pause(shared, labelled, summary);
+    let Some(address) = address(labelled, summary) else {
+        // In no network any more: it is put back, and is somewhere else then.
+        return Ok(InstanceState::Starting);
+    };
     let container = summary.id.clone().unwrap_or_default();
     let since = match &instance.seen {
         Some((seen, since)) if *seen == container => *since,
@@ -344,12 +355,23 @@ async fn running(
             since
         }
     };
-    let address = SocketAddr::new(address(labelled, summary), labelled.port);
+    let address = SocketAddr::new(address, labelled.port);
     Ok(InstanceState::Running { address, since })
 }
 
-/// Returns the address of a container in the network that it is reached in.
-fn address(labelled: &Labelled, summary: &ContainerSummary) -> IpAddr {
+/// Notes whether somebody paused a container: its health check says so.
+fn note_pause(shared: &Shared, labelled: &Labelled, summary: &ContainerSummary) {
+    let mut known = shared.lock();
+    let environment = known.get_mut(&labelled.id.environment);
+    let instances = environment.map(|known| &mut known.instances);
+    if let Some(instance) = instances.and_then(|all| all.get_mut(&labelled.id)) {
+        instance.paused = summary.state == Some(ContainerSummaryStateEnum::PAUSED);
+    }
+}
+
+/// Returns the address of a container in the network that it is reached in; `None` when it is in no
+/// network, though it should be.
+fn address(labelled: &Labelled, summary: &ContainerSummary) -> Option<IpAddr> {
     let networks = summary.network_settings.as_ref();
     let networks = networks.and_then(|settings| settings.networks.as_ref());
     let named = labelled.network.as_ref().zip(networks);
@@ -365,7 +387,12 @@ fn address(labelled: &Labelled, summary: &ContainerSummary) -> IpAddr {
                 .find_map(|text| text.parse().ok())
         })
         // In the machine's own network, or in none.
-        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        .or_else(|| {
+            labelled
+                .network
+                .is_none()
+                .then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        })
 }
 
 /// Sees how a container ended, and writes it down: what Docker forgets is known all the same.

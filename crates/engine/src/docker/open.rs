@@ -105,6 +105,7 @@ fn read_environment(own: &Path) -> io::Result<Environment> {
                 let instance = Instance {
                     work: Work::None,
                     seen: None,
+                    paused: false,
                     record,
                 };
                 let id = instance.record.labelled.id.clone();

@@ -61,6 +61,8 @@ pub(super) struct Instance {
     pub(super) work: Work,
     /// The container that was seen to run, and since when.
     pub(super) seen: Option<(String, jiff::Timestamp)>,
+    /// Somebody paused its container.
+    pub(super) paused: bool,
 }
 
 /// What a task is doing about an instance.
@@ -69,6 +71,8 @@ pub(super) enum Work {
     None,
     Starting,
     Stopping,
+    /// It is put back into its networks.
+    Joining,
 }
 
 /// The artifacts of a release.

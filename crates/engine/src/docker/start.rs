@@ -15,7 +15,7 @@ use towpath_model::workload::SecretValue;
 
 use super::body::{Parts, body};
 use super::client::Trouble;
-use super::join::Joined;
+use super::join::{self, Joined};
 use super::names::{self, Labelled};
 use super::naming::Naming;
 use super::shared::{Shared, Work};
@@ -53,6 +53,7 @@ pub(super) fn record(start: &InstanceStart, image: Option<&PinnedImage>) -> Reco
         check: image
             .and_then(|image| image.check.clone())
             .filter(|_| container.image_health),
+        networks: join::joins(container),
         post_start: container.post_start.clone(),
         pre_stop: container.pre_stop.clone(),
     }
@@ -196,7 +197,7 @@ async fn make(shared: &Arc<Shared>, order: &Order) -> Result<(Docker, Made), Tro
     };
     let image = image::present(shared, &docker, start, &order.secrets).await?;
     let environment = &start.id.environment;
-    network::ensure_networks(shared, &docker, environment, container).await?;
+    network::ensure(shared, &docker, environment, &join::joins(container)).await?;
     network::ensure_volumes(shared, &docker, environment, &start.spec, container).await?;
     let naming = Naming::of(shared, environment, container);
     naming.wait().await?;

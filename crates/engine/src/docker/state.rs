@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use towpath_model::container::Hook;
+use towpath_model::container::{Hook, NetworkJoin};
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, ServiceName};
 use towpath_model::observation::{ArtifactState, Exit};
 use towpath_model::port::{Artifacts, DataDirectory, Stop};
@@ -39,6 +39,9 @@ pub(super) struct Record {
     /// The health check of the image, where it is the one to try.
     #[serde(default)]
     pub(super) check: Option<Command>,
+    /// The networks that it is in, by their names in the Compose file.
+    #[serde(default)]
+    pub(super) networks: BTreeMap<String, NetworkJoin>,
     /// Commands to run after its start.
     pub(super) post_start: Vec<Hook>,
     /// Commands to run before its stop.
