@@ -267,6 +267,9 @@ pub struct Progress {
     pub deployment: Deployment,
     /// The services of its release, each after those that it depends on. Empty once it ended.
     pub services: Vec<ServiceProgress>,
+    /// Why the engine cannot say what runs, while it cannot: the deployment waits for it.
+    #[serde(default)]
+    pub engine_fault: Option<String>,
 }
 
 /// One service of a deployment at one moment.

@@ -72,6 +72,10 @@ pub struct Environment {
     pub traffic: Traffic,
     /// Whether the router answers the control plane.
     pub router_answers: bool,
+    /// Why the engine cannot say what runs, while it cannot: what is told of instances is what was seen
+    /// last, and nothing is decided.
+    #[serde(default)]
+    pub engine_fault: Option<String>,
     /// Whether it is being destroyed: nothing can be changed of it any more.
     #[serde(default)]
     pub destroying: bool,

@@ -15,6 +15,7 @@ use towpath_model::environment::{Environment, Lifecycle};
 use towpath_model::id::EnvironmentId;
 use towpath_model::instance::elapsed;
 use towpath_model::observation::Observation;
+use towpath_model::port::PortError;
 use towpath_model::step::{Action, step};
 use towpath_store::DeploymentRow;
 
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub environment: Environment,
     /// What the record was last compared with.
     pub observation: Observation,
+    /// Why the engine cannot say how it is, while it cannot: nothing is decided meanwhile.
+    pub engine_fault: Option<String>,
 }
 
 type Edit = Box<dyn FnOnce(&mut Environment, Timestamp) -> Result<Change, Refusal> + Send>;
@@ -76,6 +79,7 @@ impl Keeper {
         let snapshot = Snapshot {
             environment: environment.clone(),
             observation: Observation::default(),
+            engine_fault: None,
         };
         let (sender, snapshots) = watch::channel(Arc::new(snapshot));
         let task = Task {
@@ -170,7 +174,13 @@ impl Task {
 
     /// Looks once, writes down what follows, and does it. Returns how long nothing has to be done.
     async fn turn(&mut self) -> Result<Duration, Error> {
-        let observation = observe(&self.shared, &self.environment).await?;
+        let observation = match observe(&self.shared, &self.environment).await {
+            Ok(observation) => observation,
+            Err(error) => {
+                self.tell_fault(&error);
+                return Err(error.into());
+            }
+        };
         self.settle().await;
         let now = self.shared.ports.clock.now();
         let next = step(&self.environment, &observation, now);
@@ -185,6 +195,7 @@ impl Task {
         self.snapshots.send_replace(Arc::new(Snapshot {
             environment,
             observation,
+            engine_fault: None,
         }));
         let id = self.environment.id.clone();
         self.shared
@@ -223,6 +234,23 @@ impl Task {
         if let Err(error) = self.shared.ports.console.settle(id, wanted).await {
             tracing::warn!(environment = %id, %error, "one-off instances cannot be ended yet");
         }
+    }
+
+    /// Has whoever looks know that nothing is known, and what was asked for meanwhile.
+    fn tell_fault(&self, error: &PortError) {
+        let reason = match error {
+            PortError::Failed { reason, .. } | PortError::Refused(reason) => reason.clone(),
+        };
+        self.snapshots.send_if_modified(|last| {
+            let told = Snapshot {
+                environment: self.environment.clone(),
+                observation: last.observation.clone(),
+                engine_fault: Some(reason),
+            };
+            let is_new = **last != told;
+            *last = Arc::new(told);
+            is_new
+        });
     }
 
     async fn act(&self, action: &Action) -> Result<(), Error> {

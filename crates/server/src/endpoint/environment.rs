@@ -48,8 +48,7 @@ pub(crate) async fn show(
 ) -> Result<Json<Environment>, Error> {
     let snapshot = context.platform.snapshot(&id)?;
     Ok(Json(map::environment(
-        &snapshot.environment,
-        &snapshot.observation,
+        &snapshot,
         context.platform.is_being_destroyed(&id),
     )))
 }

@@ -1,6 +1,7 @@
 //! Deployments and their progress, for the wire.
 
 use towpath_api as api;
+use towpath_control::Snapshot;
 use towpath_model::deployment::{Deployment, Failure, JobState, Kind, Pause, PauseReason, State};
 use towpath_model::environment::Environment;
 use towpath_model::id::{DeploymentNumber, EnvironmentId};
@@ -107,10 +108,8 @@ fn failure(failure: &Failure) -> api::Failure {
 }
 
 /// Returns the progress of a deployment that is active or waits; `None` for another one.
-pub(crate) fn progress(
-    environment: &Environment,
-    number: DeploymentNumber,
-) -> Option<api::Progress> {
+pub(crate) fn progress(snapshot: &Snapshot, number: DeploymentNumber) -> Option<api::Progress> {
+    let environment = &snapshot.environment;
     let found = [&environment.deployment, &environment.waiting]
         .into_iter()
         .flatten()
@@ -123,6 +122,7 @@ pub(crate) fn progress(
     Some(api::Progress {
         deployment: deployment(&environment.id, found),
         services: services.collect(),
+        engine_fault: snapshot.engine_fault.clone(),
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use towpath_api as api;
+use towpath_control::Snapshot;
 use towpath_model::environment::{Environment, Lifecycle, PublishedRoute};
 use towpath_model::id::ServiceName;
 use towpath_model::instance::{Health, Instance, Phase};
@@ -37,11 +38,12 @@ pub(crate) fn summary(environment: &Environment, destroying: bool) -> api::Envir
     }
 }
 
-pub(crate) fn environment(
-    environment: &Environment,
-    observation: &Observation,
-    destroying: bool,
-) -> api::Environment {
+pub(crate) fn environment(snapshot: &Snapshot, destroying: bool) -> api::Environment {
+    let Snapshot {
+        environment,
+        observation,
+        engine_fault,
+    } = snapshot;
     api::Environment {
         id: environment.id.to_string(),
         app: environment.id.app.to_string(),
@@ -75,6 +77,7 @@ pub(crate) fn environment(
         }),
         traffic: traffic(&environment.traffic),
         router_answers: observation.router.is_some(),
+        engine_fault: engine_fault.clone(),
         destroying,
     }
 }

@@ -190,6 +190,9 @@ fn describe(progress: &Progress) -> String {
     if !services.is_empty() {
         line.push_str(&format!(" {}", services.join("  ")));
     }
+    if let Some(fault) = &progress.engine_fault {
+        line.push_str(&format!("  waiting: {fault}"));
+    }
     line
 }
 

@@ -53,6 +53,9 @@ fn describe(environment: &Environment, now: Timestamp) -> String {
     if !environment.router_answers {
         text.push_str("the router does not answer\n");
     }
+    if let Some(fault) = &environment.engine_fault {
+        text.push_str(&format!("nothing is known of what runs: {fault}\n"));
+    }
     let services = environment.services.iter().map(service_row);
     text.push_str(&format!(
         "\n{}\n",

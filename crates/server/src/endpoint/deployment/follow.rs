@@ -22,7 +22,7 @@ pub(super) async fn progress_of(
     snapshot: &Snapshot,
     number: DeploymentNumber,
 ) -> Result<Progress, Error> {
-    if let Some(progress) = map::progress(&snapshot.environment, number) {
+    if let Some(progress) = map::progress(snapshot, number) {
         return Ok(progress);
     }
     let id = &snapshot.environment.id;
@@ -30,6 +30,7 @@ pub(super) async fn progress_of(
     Ok(Progress {
         deployment: map::deployment(id, &ended),
         services: Vec::new(),
+        engine_fault: None,
     })
 }
 
