@@ -157,7 +157,7 @@ async fn make(
     };
     let image = image::present(shared, &docker, start, &order.secrets).await?;
     let environment = &id.environment;
-    network::ensure_networks(shared, &docker, environment, container).await?;
+    network::ensure(shared, &docker, environment, &join::joins(container)).await?;
     network::ensure_volumes(shared, &docker, environment, &start.spec, container).await?;
     let mut joined = Joined::new(environment, &id.service, container);
     // Whoever asks for the service is not given this one.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
-use towpath_api::{DeploymentState, Environment, InstancePhase};
+use towpath_api::Environment;
 
+use crate::chaos::{Kills, is_settled, wait_for_requests};
 use crate::machine::Process;
 use crate::site::{Delivery, LONGEST, Site, assert_none_lost, production};
 
@@ -20,33 +19,6 @@ const STRATEGIES: [(&str, u64); 4] = [
 
 /// How often the control plane is killed in a deployment.
 const KILLS: u32 = 20;
-
-/// The seed of the moments: that of `TOWPATH_TEST_SEED`, to have them again, or a new one.
-fn seed() -> u64 {
-    let given = std::env::var_os("TOWPATH_TEST_SEED");
-    let given = given.and_then(|text| text.to_str()?.parse().ok());
-    let now = || u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap();
-    given.unwrap_or_else(now)
-}
-
-/// Tells whether the environment has exactly what its services want, healthy, and nothing else.
-fn is_settled(environment: &Environment) -> bool {
-    let wanted: u32 = environment
-        .services
-        .iter()
-        .map(|service| service.wanted)
-        .sum();
-    environment.deployment.is_none()
-        && environment
-            .services
-            .iter()
-            .all(|service| service.healthy == service.wanted)
-        && usize::try_from(wanted) == Ok(environment.instances.len())
-        && environment
-            .instances
-            .iter()
-            .all(|one| one.phase == InstancePhase::Running)
-}
 
 /// Tells whether a process is an instance of the app: not its supervisor.
 fn is_instance(process: &Process) -> bool {
@@ -71,66 +43,25 @@ fn job_starts(site: &Site, release: u32) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_plane_killed_at_any_moment_of_a_deployment_loses_nothing() {
-    let seed = seed();
-    println!("the moments again: TOWPATH_TEST_SEED={seed}");
-    let mut random = SmallRng::seed_from_u64(seed);
     let mut site = site_with_noted_jobs().await;
     site.run(&["up", "--env", "production", "--json"])
         .await
         .exited(0);
     let load = site.load();
-    for kill in 0..KILLS {
-        let (strategy, length) = STRATEGIES
-            .into_iter()
-            .cycle()
-            .nth(usize::try_from(kill).unwrap())
-            .unwrap();
-        let before = load.snapshot();
-        site.write_version(&format!("{}", kill + 2), "none");
-        let arguments = [
-            "deploy",
-            "production",
-            "--wait",
-            "none",
-            "--json",
-            "--strategy",
-            strategy,
-        ];
-        let asked = site.run(&arguments).await.exited(0).json();
-        let number = u32::try_from(asked["deployment"].as_u64().unwrap()).unwrap();
-        let moment = Duration::from_millis(length).mul_f64(random.random::<f64>());
-        // sleep: the moment of the kill is what is tried out, whatever happens in it.
-        tokio::time::sleep(moment).await;
-        let state = site
-            .client()
-            .deployment(&production(), number)
-            .await
-            .unwrap()
-            .state;
-        site.kill_control_plane().await;
-        site.serve().await;
-        let what = format!(
-            "kill {kill}, {strategy} after {moment:?}, {}",
-            state.words()
-        );
-        println!("{what}");
-        let ended = site.wait_for_end(&production(), number).await;
-        assert_eq!(
-            ended.state,
-            DeploymentState::Succeeded,
-            "{what}: {ended:#?}\n{}",
-            site.log()
-        );
-        let environment = site.wait_for(&production(), "settled", is_settled).await;
-        assert_eq!(environment.stable, Some(ended.release), "{what}");
-        wait_for_instances(&site, environment.instances.len()).await;
-        assert_eq!(
-            job_starts(&site, ended.release),
-            1,
-            "{what}: starts of the release job"
-        );
-        assert_none_lost(&load.snapshot().since(&before), &what);
-    }
+    let kills = Kills {
+        id: production(),
+        count: KILLS,
+        strategies: &STRATEGIES,
+        load: &load,
+    };
+    let write = |site: &Site, version: &str| site.write_version(version, "none");
+    kills
+        .run(&mut site, write, async |site, ended, environment, what| {
+            wait_for_instances(site, environment.instances.len()).await;
+            let starts = job_starts(site, ended.release);
+            assert_eq!(starts, 1, "{what}: starts of the release job");
+        })
+        .await;
     let counts = load.stop().await;
     assert_none_lost(&counts, "the whole of it");
     println!(
@@ -296,14 +227,6 @@ async fn wait_for_another_router(site: &Site, before: &Process) -> Process {
         }
         assert!(Instant::now() < deadline, "nobody listens: {}", site.log());
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn wait_for_requests(load: &towpath_load::Handle, sent: u64) {
-    let deadline = Instant::now() + LONGEST;
-    while load.snapshot().sent < sent {
-        assert!(Instant::now() < deadline, "the load has stopped");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod chaos;
 mod machine;
 mod site;
 
@@ -14,6 +15,7 @@ mod builds;
 mod commits;
 mod console;
 mod demo;
+mod docker;
 mod exits;
 mod full;
 mod input;

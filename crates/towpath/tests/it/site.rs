@@ -37,6 +37,8 @@ pub(crate) struct Site {
     temporary: Option<TempDir>,
     control_plane: Option<Child>,
     port: u16,
+    /// Where Docker listens, when it is not that of all tests.
+    docker_host: Option<String>,
 }
 
 /// What a command answered.
@@ -85,6 +87,18 @@ pub(crate) struct Delivery {
     pub(crate) web: BTreeMap<&'static str, Value>,
 }
 
+impl AsRef<Self> for Site {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl AsMut<Self> for Site {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
 impl Site {
     /// Makes the directories. Nothing runs yet.
     pub(crate) fn new() -> Self {
@@ -101,7 +115,14 @@ impl Site {
             temporary: Some(temporary),
             control_plane: None,
             port: free_port(),
+            docker_host: None,
         }
+    }
+
+    /// Has another Docker than that of all tests.
+    pub(crate) fn on_docker(mut self, host: Option<String>) -> Self {
+        self.docker_host = host;
+        self
     }
 
     /// Makes a site with the example app in it, and its control plane.
@@ -314,6 +335,9 @@ impl Site {
             .current_dir(self.root.join("app"))
             .env("TOWPATH_HOME", self.home())
             .env_remove("TOWPATH_SERVER");
+        if let Some(host) = &self.docker_host {
+            command.env("DOCKER_HOST", host);
+        }
         command
     }
 

@@ -1,69 +1,18 @@
 //! A Docker Engine that is restarted while instances run and start: one of the test's own, so that
 //! no other test meets it. It needs root, as the tests of other users do.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use towpath_model::observation::InstanceState;
 use towpath_model::port::Engine as _;
+use towpath_testkit::dockerd::Dockerd;
 
 use super::daemon::IMAGE;
 use super::support::{FIRST, World, pulled, spec};
-use crate::support::{eventually, is_alive};
 
 const SERVES: &str = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
 
-/// A Docker Engine that nobody else uses.
-struct Daemon(tempfile::TempDir);
-
-impl Daemon {
-    fn start() -> Self {
-        let daemon = Self(tempfile::tempdir().unwrap());
-        daemon.begin();
-        daemon
-    }
-
-    fn begin(&self) {
-        let output = script("start", self.0.path());
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}/docker.sock", self.0.path().display())
-    }
-
-    /// Ends it as an upgrade does: its containers end with it.
-    async fn end(&self) {
-        let pid = std::fs::read_to_string(self.0.path().join("pid")).unwrap();
-        let pid: i32 = pid.trim().parse().unwrap();
-        let process = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
-        eventually("dockerd does not end", || !is_alive(pid)).await;
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(script("stop", self.0.path()));
-    }
-}
-
-fn script(what: &str, directory: &Path) -> std::process::Output {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/docker");
-    Command::new(path)
-        .arg(what)
-        .arg(directory)
-        .output()
-        .unwrap()
-}
-
 #[tokio::test]
 async fn after_a_restart_of_docker_its_instances_have_ended_and_new_ones_start() {
-    let daemon = Daemon::start();
+    let daemon = Dockerd::start(&[]);
     let world = World::at(&daemon.host()).await;
     world.prepare(FIRST, pulled(IMAGE)).await;
     let first = world.start(1, spec(SERVES)).await;
@@ -82,7 +31,7 @@ async fn after_a_restart_of_docker_its_instances_have_ended_and_new_ones_start()
 
 #[tokio::test]
 async fn a_start_that_a_restart_of_docker_interrupts_is_neither_lost_nor_done_twice() {
-    let daemon = Daemon::start();
+    let daemon = Dockerd::start(&[]);
     let world = World::at(&daemon.host()).await;
     world.prepare(FIRST, pulled(IMAGE)).await;
     let id = world.start(1, spec(SERVES)).await;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::docker::cli::{Docker, run};
 use crate::site::{LONGEST, Site};
 
 /// The image that all others are made of.
@@ -428,10 +429,7 @@ fn keys(object: &Value) -> Vec<String> {
 }
 
 fn docker(words: &[&str]) -> Command {
-    let mut command = Command::new("docker");
-    // The old builder asks for nothing that is not there.
-    command.env("DOCKER_BUILDKIT", "0").args(words);
-    command
+    Docker::default().command(words)
 }
 
 async fn is_there(program: &str) -> bool {
@@ -441,19 +439,6 @@ async fn is_there(program: &str) -> bool {
         .stderr(Stdio::null())
         .status();
     asked.await.is_ok_and(|status| status.success())
-}
-
-async fn run(command: &mut Command) -> String {
-    let output = tokio::time::timeout(LONGEST * 5, command.stdin(Stdio::null()).output())
-        .await
-        .expect("it ends in time")
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[expect(clippy::print_stdout, reason = "how a project was started is told")]

@@ -24,34 +24,61 @@ pub(super) fn label(app: &str) -> String {
     format!("towpath.demo={app}")
 }
 
-/// Runs the migration to its end and then web until it answers, with the settings of a container of
-/// web. Returns how long both took.
+/// Runs what a release of the shop changes, with the settings of a container of web: the migration
+/// to its end, then the worker and two of web side by side, until both answer. Returns how long all
+/// of it took.
 pub(super) async fn start(docker: &Docker, web: &str, app: &str) -> Result<Duration> {
     let copied = docker.inspect(web).await?;
-    let settings = settings(&copied)?;
-    let image = copied["Image"].as_str().context("no image")?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-    let label = format!("--label={}", label(app));
-    let publish = format!("--publish={address}:8000");
-    let name = format!("--name={app}-by-hand");
-    let common: Vec<&str> = settings.iter().map(String::as_str).collect();
-
+    let hand = Hand {
+        docker,
+        settings: settings(&copied)?,
+        image: copied["Image"].as_str().context("no image")?,
+        label: format!("--label={}", label(app)),
+    };
     let began = Instant::now();
-    let mut migrate = vec!["run", "--rm", &label];
-    migrate.extend(&common);
-    migrate.extend([image, "migrate"]);
-    docker.run(&migrate).await?;
-    let mut serve = vec!["run", "--detach", &label, &publish, &name];
-    serve.extend(&common);
-    serve.extend([image, "web"]);
-    let container = docker.run(&serve).await?;
-    while !answers(address).await {
-        ensure!(began.elapsed() < LONGEST, "web does not answer by hand");
-        tokio::time::sleep(PAUSE).await;
-    }
+    hand.run(&["--rm"], "migrate").await?;
+    let answering = tokio::try_join!(
+        hand.serve(free_port()?),
+        hand.serve(free_port()?),
+        hand.run(&["--detach"], "worker")
+    );
     let took = began.elapsed();
-    docker.run(&["rm", "--force", &container]).await?;
-    Ok(took)
+    for container in docker.containers(&[label(app)]).await? {
+        docker.run(&["rm", "--force", &container]).await?;
+    }
+    answering.map(|_| took)
+}
+
+/// What is the same for every container that is run by hand.
+struct Hand<'a> {
+    docker: &'a Docker,
+    settings: Vec<String>,
+    image: &'a str,
+    label: String,
+}
+
+impl Hand<'_> {
+    async fn run(&self, options: &[&str], role: &str) -> Result<()> {
+        let mut words = vec!["run", &self.label];
+        words.extend(options);
+        words.extend(self.settings.iter().map(String::as_str));
+        words.extend([self.image, role]);
+        self.docker.run(&words).await?;
+        Ok(())
+    }
+
+    /// Runs web until it answers.
+    async fn serve(&self, port: u16) -> Result<()> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let publish = format!("--publish={address}:8000");
+        let began = Instant::now();
+        self.run(&["--detach", &publish], "web").await?;
+        while !answers(address).await {
+            ensure!(began.elapsed() < LONGEST, "web does not answer by hand");
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
 }
 
 /// Returns the options of `docker run` for the settings of a container.

@@ -1,0 +1,9 @@
+//! Whole deployments onto a real Docker Engine, under load: what anybody's hand, an accident or a
+//! restart does to them, and what cannot be done.
+
+mod app;
+mod by_hand;
+pub(crate) mod cli;
+mod input;
+mod kill;
+mod restart;
