@@ -23,7 +23,7 @@ use towpath_model::workload::SecretValue;
 
 use super::client::Trouble;
 use super::hijack::{self, Form};
-use super::join::Joined;
+use super::join::{self, Joined};
 use super::names;
 use super::session::{Of, never_ran, resize, session};
 use super::shared::{Shared, failed};
