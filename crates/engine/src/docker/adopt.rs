@@ -430,6 +430,8 @@ fn record(adopted: &AdoptedContainer, image: Option<&PinnedImage>) -> Record {
             .and_then(|image| image.check.clone())
             .filter(|_| container.image_health),
         networks: join::joins(&container),
+        // Compose gave it its names.
+        exclusive: true,
         // What Compose ran after its start is done.
         post_start: Vec::new(),
         pre_stop: container.pre_stop,

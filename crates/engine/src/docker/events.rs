@@ -80,7 +80,7 @@ async fn hear(shared: &Shared) -> Result<(), Trouble> {
 fn tell_of_network(shared: &Shared, name: &str) {
     let known: Vec<EnvironmentId> = shared.lock().keys().cloned().collect();
     for environment in known {
-        if name.starts_with(&names::network(&environment, "")) {
+        if name.starts_with(&format!("{}-{}_", environment.app, environment.name)) {
             shared.tell(&environment);
         }
     }

@@ -279,7 +279,7 @@ impl Naming {
     fn new(
         servers: BTreeMap<String, IpAddr>,
         container: &Container,
-        joined: &[(String, NetworkJoin)],
+        joined: &BTreeMap<String, NetworkJoin>,
     ) -> Self {
         // Later versions of Docker do not pass on what comes from networks without a way out, and
         // none does for names without a dot where `ndots` is set.

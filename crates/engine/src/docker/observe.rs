@@ -2,7 +2,7 @@
 //! picture that the model makes of it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,6 +178,7 @@ fn adopt(
             stop: None,
             check: None,
             networks: BTreeMap::new(),
+            exclusive: false,
             post_start: Vec::new(),
             pre_stop: Vec::new(),
         };
@@ -335,7 +336,7 @@ async fn running(
 ) -> Result<InstanceState, Trouble> {
     let labelled = &instance.record.labelled;
     note_pause(shared, labelled, summary);
-    let Some(address) = address(labelled, summary) else {
+    let Some(address) = rejoin::address(labelled, summary) else {
         // In no network any more: it is put back, and is somewhere else then.
         return Ok(InstanceState::Starting);
     };
@@ -367,32 +368,6 @@ fn note_pause(shared: &Shared, labelled: &Labelled, summary: &ContainerSummary) 
     if let Some(instance) = instances.and_then(|all| all.get_mut(&labelled.id)) {
         instance.paused = summary.state == Some(ContainerSummaryStateEnum::PAUSED);
     }
-}
-
-/// Returns the address of a container in the network that it is reached in; `None` when it is in no
-/// network, though it should be.
-fn address(labelled: &Labelled, summary: &ContainerSummary) -> Option<IpAddr> {
-    let networks = summary.network_settings.as_ref();
-    let networks = networks.and_then(|settings| settings.networks.as_ref());
-    let named = labelled.network.as_ref().zip(networks);
-    let named = named.and_then(|(name, networks)| networks.get(name));
-    let others = networks.into_iter().flat_map(HashMap::values);
-    named
-        .into_iter()
-        .chain(others)
-        .find_map(|endpoint| {
-            let both = [&endpoint.ip_address, &endpoint.global_ipv6_address];
-            both.into_iter()
-                .flatten()
-                .find_map(|text| text.parse().ok())
-        })
-        // In the machine's own network, or in none.
-        .or_else(|| {
-            labelled
-                .network
-                .is_none()
-                .then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))
-        })
 }
 
 /// Sees how a container ended, and writes it down: what Docker forgets is known all the same.

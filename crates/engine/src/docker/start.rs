@@ -54,6 +54,7 @@ pub(super) fn record(start: &InstanceStart, image: Option<&PinnedImage>) -> Reco
             .and_then(|image| image.check.clone())
             .filter(|_| container.image_health),
         networks: join::joins(container),
+        exclusive: start.spec.exclusive().is_some(),
         post_start: container.post_start.clone(),
         pre_stop: container.pre_stop.clone(),
     }

@@ -42,6 +42,9 @@ pub(super) struct Record {
     /// The networks that it is in, by their names in the Compose file.
     #[serde(default)]
     pub(super) networks: BTreeMap<String, NetworkJoin>,
+    /// There is never a second one beside it: its names are Docker's.
+    #[serde(default)]
+    pub(super) exclusive: bool,
     /// Commands to run after its start.
     pub(super) post_start: Vec<Hook>,
     /// Commands to run before its stop.
