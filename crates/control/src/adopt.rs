@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use towpath_model::adoption::found::FoundProject;
-use towpath_model::adoption::plan::{Plan, plan};
+use towpath_model::adoption::plan::{Plan, PlannedPort, plan};
 use towpath_model::adoption::takeover::Takeover;
 use towpath_model::adoption::{Adoption, PortClaim};
 use towpath_model::command::Refusal;
@@ -90,6 +90,9 @@ impl Platform {
                     "the traffic cannot be moved to the router ({error}): run the control plane as root, or leave the traffic where it is with --keep-ports"
                 )),
             }
+        }
+        if ports == Ports::Move {
+            plan.notes.extend(left_to_containers(&plan));
         }
         if ports == Ports::Keep && !plan.ports.is_empty() {
             plan.notes.push(
@@ -237,6 +240,24 @@ impl Platform {
         drop(gone.map_err(|_| Error::Stopping)?);
         self.destroy(id, Volumes::Keep, actor).await
     }
+}
+
+/// Says what becomes of connections over IPv6, which are not moved.
+fn left_to_containers(plan: &Plan) -> Option<String> {
+    let over_v6 = |port: &&PlannedPort| port.listen.is_ipv6() || port.listen.ip().is_unspecified();
+    let mut ports: Vec<String> = plan
+        .ports
+        .iter()
+        .filter(over_v6)
+        .map(|port| port.listen.port().to_string())
+        .collect();
+    ports.dedup();
+    (!ports.is_empty()).then(|| {
+        format!(
+            "connections over IPv6 to {} are not moved: they reach the containers until a release replaces these; from then on the router answers at the address that the Compose file names, which is IPv4 where it names none",
+            ports.join(", ")
+        )
+    })
 }
 
 fn adoption(

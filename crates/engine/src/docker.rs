@@ -14,6 +14,7 @@ mod console;
 mod context;
 mod credentials;
 mod disk;
+mod ended;
 mod events;
 mod exec;
 mod given;

@@ -77,7 +77,9 @@ pub enum Refusal {
     #[error("nothing was taken over from Docker Compose here")]
     NotAdopted,
     /// Not everything is as it was when it was taken over.
-    #[error("not everything that runs is what was taken over: there was a deployment since")]
+    #[error(
+        "it cannot be let go any more: something was deployed, scaled or stopped since it was taken over"
+    )]
     NotAsAdopted,
     /// It is being let go.
     #[error("what was taken over here is being let go")]

@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::ListContainersOptionsBuilder;
-use jiff::Timestamp;
 use towpath_model::id::{EnvironmentId, InstanceId};
-use towpath_model::observation::{Exit, InstanceState, Network, ObservedInstance};
+use towpath_model::observation::{InstanceState, Network, ObservedInstance};
 use towpath_model::port::PortError;
 
 use super::client::{Trouble, label_filter};
 use super::names::{self, Labelled};
 use super::shared::{Instance, Shared, Work};
 use super::state::{Record, Stage};
-use super::{logs, naming, rejoin, shared};
+use super::{ended, naming, rejoin};
 
 /// The longest that Docker may take to list containers.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -303,11 +302,13 @@ async fn judge(
             running(shared, docker, instance, summary).await?
         }
         Verdict::Ended => match summary.and_then(|summary| summary.id.as_deref()) {
-            Some(container) => InstanceState::Exited(ended(shared, docker, id, container).await?),
+            Some(container) => {
+                InstanceState::Exited(ended::see(shared, docker, id, container).await?)
+            }
             None => return Ok(None),
         },
         Verdict::Vanished => {
-            let exit = vanished(shared);
+            let exit = ended::vanished(shared);
             shared.ended(id, exit.clone());
             InstanceState::Exited(exit)
         }
@@ -347,7 +348,8 @@ async fn running(
             let found = docker.inspect_container(&container, None).await;
             let found = found.map_err(|error| shared.client.trouble(&error))?;
             let state = found.state.unwrap_or_default();
-            let since = time(state.started_at.as_deref()).unwrap_or_else(|| shared.clock.now());
+            let since =
+                ended::time(state.started_at.as_deref()).unwrap_or_else(|| shared.clock.now());
             if let Some(known) = shared.lock().get_mut(&labelled.id.environment)
                 && let Some(instance) = known.instances.get_mut(&labelled.id)
             {
@@ -370,77 +372,11 @@ fn note_pause(shared: &Shared, labelled: &Labelled, summary: &ContainerSummary) 
     }
 }
 
-/// Sees how a container ended, and writes it down: what Docker forgets is known all the same.
-async fn ended(
-    shared: &Shared,
-    docker: &Docker,
-    id: &InstanceId,
-    container: &str,
-) -> Result<Exit, Trouble> {
-    let found = docker.inspect_container(container, None).await;
-    let exit = match found.map_err(|error| shared.client.trouble(&error)) {
-        Ok(found) => {
-            let tail = logs::tail(shared, docker, container).await;
-            exit(shared, &found, tail)
-        }
-        Err(Trouble::Missing(_)) => vanished(shared),
-        Err(trouble) => return Err(trouble),
-    };
-    shared.ended(id, exit.clone());
-    Ok(exit)
-}
-
-fn exit(shared: &Shared, found: &ContainerInspectResponse, log_tail: Vec<String>) -> Exit {
-    let state = found.state.clone().unwrap_or_default();
-    let host = found.host_config.as_ref();
-    let limit = host.and_then(|host| host.memory).filter(|limit| *limit > 0);
-    let (code, signal) = split_code(state.exit_code.unwrap_or_default());
-    let note = state.oom_killed.unwrap_or_default().then(|| match limit {
-        Some(limit) => format!(
-            "killed for want of memory: its limit is {} MiB",
-            limit >> 20
-        ),
-        None => "killed for want of memory".to_owned(),
-    });
-    let said = state.error.filter(|error| !error.is_empty());
-    Exit {
-        code,
-        signal,
-        error: None,
-        note: note.or(said),
-        at: time(state.finished_at.as_deref()).unwrap_or_else(|| shared.clock.now()),
-        log_tail,
-    }
-}
-
-/// Takes the signal out of an exit code, where it is one: 128 and the signal's number.
-fn split_code(code: i64) -> (Option<i32>, Option<i32>) {
-    let code = i32::try_from(code).unwrap_or(-1);
-    match code {
-        129..=159 => (None, Some(code - 128)),
-        code => (Some(code), None),
-    }
-}
-
-fn vanished(shared: &shared::Shared) -> Exit {
-    Exit {
-        code: None,
-        signal: None,
-        error: None,
-        note: Some("its container was removed".to_owned()),
-        at: shared.clock.now(),
-        log_tail: Vec::new(),
-    }
-}
-
-/// Reads a time of Docker's. The year 1 is no time.
-fn time(text: Option<&str>) -> Option<Timestamp> {
-    let time: Timestamp = text?.parse().ok()?;
-    (time > Timestamp::UNIX_EPOCH).then_some(time)
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use towpath_model::observation::Exit;
+
     use super::*;
 
     fn ended() -> Stage {
@@ -478,13 +414,5 @@ mod tests {
         for container in [Container::Absent, Container::Runs, Container::Ended] {
             assert_eq!(verdict(&ended(), Work::None, false, container), None);
         }
-    }
-
-    #[test]
-    fn a_code_above_128_is_a_signal() {
-        assert_eq!(split_code(137), (None, Some(9)));
-        assert_eq!(split_code(0), (Some(0), None));
-        assert_eq!(split_code(128), (Some(128), None));
-        assert_eq!(split_code(255), (Some(255), None));
     }
 }

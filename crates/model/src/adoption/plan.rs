@@ -9,6 +9,7 @@ use super::adopt_names;
 use super::compare::{as_it_runs, differences};
 use super::found::{FoundContainer, FoundProject, FoundState};
 use super::takeover::socket;
+use crate::exclusive::Exclusive;
 use crate::id::ServiceName;
 use crate::release::{RenderedService, Rendering, Restart};
 
@@ -95,6 +96,30 @@ pub fn plan(found: &FoundProject, rendering: &Rendering) -> Plan {
     plan
 }
 
+/// Says what a release does to a service of which there can be only one instance, and what to do.
+fn stop_first(name: &ServiceName, service: &RenderedService, reason: &Exclusive) -> String {
+    let meanwhile = if service.routes.is_empty() {
+        ""
+    } else {
+        ", and its requests are answered 503 in between"
+    };
+    let remedy = match reason {
+        Exclusive::Path(_) => {
+            "; mount it `:ro` where it only reads, or name it under `volumes` in towpath.yaml with `shared: true` where several may write"
+        }
+        Exclusive::Volume(_) => {
+            "; name it under `volumes` in towpath.yaml with `shared: true` where several may write"
+        }
+        Exclusive::Port { .. }
+        | Exclusive::Address(_)
+        | Exclusive::HardwareAddress(_)
+        | Exclusive::HostNetwork => "",
+    };
+    format!(
+        "`{name}` {reason}: a release that changes it stops it before the new one starts{meanwhile}{remedy}"
+    )
+}
+
 impl Plan {
     /// Names what is not taken over.
     fn leave_out(&mut self, found: &FoundProject) {
@@ -147,9 +172,7 @@ impl Plan {
             return;
         };
         if let Some(reason) = service.spec.exclusive().filter(|_| !running.is_empty()) {
-            self.notes.push(format!(
-                "`{name}` {reason}: a release that changes it stops it before the new one starts"
-            ));
+            self.notes.push(stop_first(name, &service, &reason));
         }
         for one in &running {
             self.containers.push(PlannedContainer {

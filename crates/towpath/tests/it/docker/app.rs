@@ -50,7 +50,6 @@ pub(super) struct App {
     pub(super) site: Site,
     pub(super) docker: Docker,
     pub(super) id: EnvironmentId,
-    #[expect(dead_code, reason = "it is there to be dropped")]
     leftovers: Leftovers,
     pub(super) daemon: Option<Dockerd>,
 }
@@ -64,6 +63,13 @@ struct Leftovers {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+impl Leftovers {
+    /// Removes them, whatever left them.
+    fn remove(&self) {
         let line = format!(
             "docker ps -aq --filter label=towpath.app={0} | xargs -r docker rm -fv; \
              for kind in network volume; do \
@@ -116,6 +122,8 @@ impl App {
             docker,
             daemon,
         };
+        // A test that was ended from outside could remove nothing.
+        app.leftovers.remove();
         std::fs::create_dir(app.site.root().join("gate")).unwrap();
         make_image(&app.docker).await;
         app.write_delivery(&json!({}), "40s");
@@ -338,10 +346,15 @@ impl App {
             target: self.site.address(),
             host: "app.example".to_owned(),
             streams: vec![
-                Stream::plain("/version", 25.0).expecting("version"),
-                Stream::keep_alive("/version", 25.0).expecting("version"),
+                Stream::plain("/version", 25.0)
+                    .within(LONGEST)
+                    .expecting("version"),
+                Stream::keep_alive("/version", 25.0)
+                    .within(LONGEST)
+                    .expecting("version"),
                 Stream::slow("/cgi-bin/slow", 4.0).expecting("slow"),
                 Stream::plain("/cgi-bin/store", 5.0)
+                    .within(LONGEST)
                     .named("store")
                     .expecting("kept"),
             ],

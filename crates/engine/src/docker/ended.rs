@@ -1,0 +1,122 @@
+//! How a container ended, as Docker tells it. Not what follows from it.
+
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::ContainerInspectResponse;
+use jiff::Timestamp;
+use towpath_model::id::InstanceId;
+use towpath_model::observation::Exit;
+
+use super::client::Trouble;
+use super::logs;
+use super::shared::Shared;
+
+/// The exit code of what was killed.
+const KILLED: i64 = 137;
+
+/// The time in which Docker hears that a container's memory ran out.
+const WORD_OF_MEMORY: Duration = Duration::from_millis(250);
+
+/// Sees how a container ended, and writes it down: what Docker forgets is known all the same.
+pub(super) async fn see(
+    shared: &Shared,
+    docker: &Docker,
+    id: &InstanceId,
+    container: &str,
+) -> Result<Exit, Trouble> {
+    let mut found = docker.inspect_container(container, None).await;
+    if let Ok(inspected) = &found
+        && may_be_for_memory(shared, id, inspected)
+    {
+        // Docker hears that the memory ran out apart from the end, and may hear it later.
+        tokio::time::sleep(WORD_OF_MEMORY).await;
+        found = docker.inspect_container(container, None).await;
+    }
+    let exit = match found.map_err(|error| shared.client.trouble(&error)) {
+        Ok(found) => {
+            let tail = logs::tail(shared, docker, container).await;
+            exit(shared, &found, tail)
+        }
+        Err(Trouble::Missing(_)) => vanished(shared),
+        Err(trouble) => return Err(trouble),
+    };
+    shared.ended(id, exit.clone());
+    Ok(exit)
+}
+
+/// Tells whether a container with a limit was killed by nobody that is known.
+fn may_be_for_memory(shared: &Shared, id: &InstanceId, found: &ContainerInspectResponse) -> bool {
+    let state = found.state.as_ref();
+    let killed = state.and_then(|state| state.exit_code) == Some(KILLED);
+    let known = state.and_then(|state| state.oom_killed) == Some(true);
+    let host = found.host_config.as_ref();
+    let limited = host.and_then(|host| host.memory).is_some_and(|it| it > 0);
+    let asked = shared
+        .instance(id)
+        .is_some_and(|it| it.record.stop.is_some());
+    killed && limited && !known && !asked
+}
+
+fn exit(shared: &Shared, found: &ContainerInspectResponse, log_tail: Vec<String>) -> Exit {
+    let state = found.state.clone().unwrap_or_default();
+    let host = found.host_config.as_ref();
+    let limit = host.and_then(|host| host.memory).filter(|limit| *limit > 0);
+    let (code, signal) = split_code(state.exit_code.unwrap_or_default());
+    let note = state.oom_killed.unwrap_or_default().then(|| match limit {
+        Some(limit) => format!(
+            "killed for want of memory: its limit is {} MiB",
+            limit >> 20
+        ),
+        None => "killed for want of memory".to_owned(),
+    });
+    let said = state.error.filter(|error| !error.is_empty());
+    Exit {
+        code,
+        signal,
+        error: None,
+        note: note.or(said),
+        at: time(state.finished_at.as_deref()).unwrap_or_else(|| shared.clock.now()),
+        log_tail,
+    }
+}
+
+/// Takes the signal out of an exit code, where it is one: 128 and the signal's number.
+fn split_code(code: i64) -> (Option<i32>, Option<i32>) {
+    let code = i32::try_from(code).unwrap_or(-1);
+    match code {
+        129..=159 => (None, Some(code - 128)),
+        code => (Some(code), None),
+    }
+}
+
+/// Says that a container is gone, and nobody saw how it ended.
+pub(super) fn vanished(shared: &Shared) -> Exit {
+    Exit {
+        code: None,
+        signal: None,
+        error: None,
+        note: Some("its container was removed".to_owned()),
+        at: shared.clock.now(),
+        log_tail: Vec::new(),
+    }
+}
+
+/// Reads a time of Docker's. The year 1 is no time.
+pub(super) fn time(text: Option<&str>) -> Option<Timestamp> {
+    let time: Timestamp = text?.parse().ok()?;
+    (time > Timestamp::UNIX_EPOCH).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_above_128_is_a_signal() {
+        assert_eq!(split_code(137), (None, Some(9)));
+        assert_eq!(split_code(0), (Some(0), None));
+        assert_eq!(split_code(128), (Some(128), None));
+        assert_eq!(split_code(255), (Some(255), None));
+    }
+}
