@@ -40,6 +40,11 @@ impl Process {
         self.signal(Signal::STOP);
     }
 
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(id) = Pid::from_raw(self.id) {
             // It may have ended by itself.

@@ -10,6 +10,7 @@ use towpath_api::DeploymentState;
 use super::app::{App, assert_none_lost_of, container};
 use super::cli::run;
 use crate::chaos::wait_for_more_requests;
+use crate::machine::Process;
 use crate::site::assert_none_lost;
 
 /// Requests that take no time: no process that is killed has one in its hands.
@@ -155,16 +156,17 @@ async fn a_network_that_is_removed_by_hand_comes_back_with_all_that_were_in_it()
     app.settled().await;
     app.answers("/cgi-bin/store", "kept").await;
 
-    // All of them, and the network, though whoever was put back meanwhile has to go again.
+    // All of them, and the network, before the control plane can put anybody back.
+    let mut processes = app.site.processes();
+    processes.retain(|process| process.has_role("serve"));
+    processes.iter().for_each(Process::freeze);
     let line = format!(
-        "while docker network inspect {network} >/dev/null 2>&1; do \
-           for name in $(docker ps --filter label=towpath.app={} --format '{{{{.Names}}}}'); do \
-             docker network disconnect -f {network} $name 2>/dev/null; \
-           done; docker network rm {network} >/dev/null 2>&1; \
-         done",
-        app.id.app
+        "set -e; for name in $(docker ps --filter network={network} --format '{{{{.Names}}}}'); do \
+           docker network disconnect -f {network} $name; \
+         done; docker network rm {network} >/dev/null",
     );
     run(Command::new("sh").args(["-c", &line])).await;
+    processes.iter().for_each(Process::thaw);
     let removed_at = Instant::now();
     app.answers("/version", "version 1").await;
     app.answers("/cgi-bin/store", "kept").await;
