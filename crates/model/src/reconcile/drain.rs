@@ -6,9 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::set_phase;
-use crate::deployment::Deployment;
 use crate::environment::{Environment, Lifecycle};
-use crate::instance::{Health, Instance, Phase, Unnamed, elapsed};
+use crate::instance::{Instance, Phase, Unnamed, elapsed};
 use crate::names;
 use crate::release::RenderedService;
 use crate::rollout::{Settings, Strategy};
@@ -97,9 +96,7 @@ pub(crate) fn is_as_good_as_gone(turn: &Turn<'_>, one: &Instance) -> bool {
                 confirmed: Some(_), ..
             }),
             ..
-        } => {
-            is_drained(turn, one, confirmed) && name_drain(&turn.environment, one) > Duration::ZERO
-        }
+        } => is_drained(turn, one, confirmed),
         Phase::Draining { .. }
         | Phase::Pending { .. }
         | Phase::Running { .. }
@@ -164,21 +161,12 @@ fn is_forgotten(turn: &Turn<'_>, one: &Instance, unnamed: Option<Unnamed>) -> bo
 
 /// Returns how long an instance stays after its name was taken back. The router cannot see requests
 /// among instances, so they get their time whether or not there are any; none where its successor
-/// waits for it, or where those who ask go as well.
+/// waits for it.
 pub(crate) fn name_drain(environment: &Environment, one: &Instance) -> Duration {
-    if is_waited_for(environment, one) || fails_with_its_side(environment, one) {
+    if is_waited_for(environment, one) {
         return Duration::ZERO;
     }
     NAME_TTL + settings(environment, one).drain
-}
-
-/// Tells whether an instance is ill and goes with all of its side, which alone was told of it.
-fn fails_with_its_side(environment: &Environment, one: &Instance) -> bool {
-    let rolls_back = environment
-        .deployment
-        .as_ref()
-        .is_some_and(Deployment::is_rolling_back);
-    rolls_back && one.health != Health::Healthy && names::is_candidate(environment, one)
 }
 
 /// Returns how long requests, and upgraded connections, may take to end on an instance. Where its
