@@ -29,9 +29,11 @@ pub(super) fn label(app: &str) -> String {
 /// of it took.
 pub(super) async fn start(docker: &Docker, web: &str, app: &str) -> Result<Duration> {
     let copied = docker.inspect(web).await?;
+    let mut settings = settings(&copied)?;
+    settings.extend(hosts(docker, &copied, app).await?);
     let hand = Hand {
         docker,
-        settings: settings(&copied)?,
+        settings,
         image: copied["Image"].as_str().context("no image")?,
         label: format!("--label={}", label(app)),
     };
@@ -99,6 +101,28 @@ fn settings(container: &Value) -> Result<Vec<String>> {
         };
         let mode = if mount["RW"] == true { "rw" } else { "ro" };
         options.push(format!("--volume={source}:{}:{mode}", field("Destination")));
+    }
+    Ok(options)
+}
+
+/// Returns the options of `docker run` with which a container finds the others of its network by the
+/// names of their services: the router names them only to instances.
+async fn hosts(docker: &Docker, container: &Value, app: &str) -> Result<Vec<String>> {
+    let networks = container["NetworkSettings"]["Networks"].as_object();
+    let network = networks.and_then(|networks| networks.keys().next());
+    let network = network.context("a container without a network")?;
+    let mut options = Vec::new();
+    for other in docker.containers(&[format!("towpath.app={app}")]).await? {
+        let other = docker.inspect(&other).await?;
+        let address = other["NetworkSettings"]["Networks"][network]["IPAddress"].as_str();
+        let variables = other["Config"]["Env"].as_array();
+        let service = variables
+            .into_iter()
+            .flatten()
+            .find_map(|variable| variable.as_str()?.strip_prefix("TOWPATH_SERVICE="));
+        if let (Some(service), Some(address)) = (service, address.filter(|it| !it.is_empty())) {
+            options.push(format!("--add-host={service}:{address}"));
+        }
     }
     Ok(options)
 }
