@@ -57,18 +57,18 @@ fn slow(
     candidate: &TrafficCounters,
     stable: &TrafficCounters,
 ) -> Option<String> {
-    let p99 = candidate.latency.quantile(0.99)?;
+    let p99 = candidate.latency.p99()?;
     if let Some(limit) = analysis.max_p99.filter(|limit| p99 > *limit) {
-        return Some(format!("p99 is {p99:.0?}, allowed {limit:.0?}"));
+        return Some(format!("p99 is {p99:.2?}, allowed {limit:.2?}"));
     }
     let enough = stable.latency.count() >= analysis.min_requests.max(1);
-    let stable_p99 = stable.latency.quantile(0.99).filter(|_| enough)?;
+    let stable_p99 = stable.latency.p99().filter(|_| enough)?;
     let limit = stable_p99
         .mul_f64(analysis.max_p99_ratio.max(1.0))
         .max(stable_p99 + P99_MARGIN);
     (p99 > limit).then(|| {
         format!(
-            "p99 is {p99:.0?} beside {stable_p99:.0?} of the stable release (allowed {limit:.0?})"
+            "p99 is {p99:.2?} beside {stable_p99:.2?} of the stable release (allowed {limit:.2?})"
         )
     })
 }
@@ -155,6 +155,19 @@ mod tests {
             &counted(900, 100, 1),
         );
         assert_eq!(verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_single_slow_request_of_few_is_no_tail_and_two_are() {
+        let analysis = Analysis::default();
+        let stable = counted(60, 0, 10);
+        let slow = |requests: u64| {
+            let mut candidate = counted(60 - requests, 0, 10);
+            candidate.merge(&counted(requests, 0, 900));
+            judge(&analysis, &candidate, &stable)
+        };
+        assert_eq!(slow(1), Verdict::Pass);
+        assert!(matches!(slow(2), Verdict::Failed(_)));
     }
 
     #[test]

@@ -106,17 +106,12 @@ impl LatencyHistogram {
         }
     }
 
-    /// Returns the upper bound of the bucket that holds the quantile `q` (0 to 1), or `None` when
-    /// nothing was counted: no data is not a fast answer.
-    #[expect(
-        clippy::as_conversions,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a rank within a count of requests; float casts saturate"
-    )]
-    pub fn quantile(&self, q: f64) -> Option<Duration> {
-        let rank = ((self.count() as f64) * q.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
+    /// Returns the latency that the slowest percent of requests is above, as the upper bound of its
+    /// bucket, or `None` when nothing was counted: no data is not a fast answer. Of fewer than 100
+    /// requests the slowest alone is left out: one is no percent, and every start has a first request.
+    pub fn p99(&self) -> Option<Duration> {
+        let count = self.count();
+        let rank = count.saturating_sub(count.div_ceil(100)).max(1);
         let mut seen = 0;
         self.buckets
             .iter()
@@ -199,17 +194,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantile_of_nothing_is_nothing() {
-        assert_eq!(LatencyHistogram::default().quantile(0.99), None);
+    fn a_p99_of_nothing_is_nothing() {
+        assert_eq!(LatencyHistogram::default().p99(), None);
     }
 
     #[test]
-    fn a_quantile_is_within_a_bucket_of_the_truth() {
+    fn a_p99_is_within_a_bucket_of_the_truth() {
         let mut histogram = LatencyHistogram::default();
         for ms in 1..=1000_u64 {
             histogram.record(Duration::from_millis(ms));
         }
-        let p99 = histogram.quantile(0.99).unwrap().as_secs_f64();
+        let p99 = histogram.p99().unwrap().as_secs_f64();
         assert!((0.99..=0.99 * 1.26).contains(&p99), "{p99}");
     }
 

@@ -11,6 +11,11 @@ const fn row(name: &'static str, process: Support, docker: Support) -> Attribute
     }
 }
 
+/// An attribute of which the same becomes on each engine.
+const fn both(name: &'static str, support: Support) -> Attribute {
+    row(name, support, support)
+}
+
 /// All attributes of a service (and of its `deploy` and `build`), in the order of their names.
 pub const SUPPORT: &[Attribute] = &[
     row(
@@ -18,11 +23,7 @@ pub const SUPPORT: &[Attribute] = &[
         Needless("there is no container"),
         Ignored("annotations of the OCI runtime are not set"),
     ),
-    row(
-        "attach",
-        Needless("all output is kept"),
-        Needless("all output is kept"),
-    ),
+    both("attach", Needless("all output is kept")),
     row(
         "blkio_config",
         Ignored("block I/O is not limited"),
@@ -187,60 +188,33 @@ pub const SUPPORT: &[Attribute] = &[
     ),
     row("cpu_period", Ignored("write `cpus`"), Honoured),
     row("cpu_quota", Ignored("write `cpus`"), Honoured),
-    row(
-        "cpu_rt_period",
-        Ignored("real-time scheduling is not set"),
-        Ignored("real-time scheduling is not set"),
-    ),
-    row(
-        "cpu_rt_runtime",
-        Ignored("real-time scheduling is not set"),
-        Ignored("real-time scheduling is not set"),
-    ),
+    both("cpu_rt_period", Ignored("real-time scheduling is not set")),
+    both("cpu_rt_runtime", Ignored("real-time scheduling is not set")),
     row("cpu_shares", Ignored("write `cpus`"), Honoured),
     row("cpus", Honoured, Honoured),
     row("cpuset", Ignored("an instance may use any CPU"), Honoured),
-    row(
-        "credential_spec",
-        Refused("it is for Windows"),
-        Refused("it is for Windows"),
-    ),
+    both("credential_spec", Refused("it is for Windows")),
     row("depends_on", Honoured, Honoured),
     row(
         "deploy.endpoint_mode",
         Needless("the router balances"),
         Needless("the router and the names of the environment balance"),
     ),
-    row(
-        "deploy.labels",
-        Needless("there is no Swarm service"),
-        Needless("there is no Swarm service"),
-    ),
-    row(
-        "deploy.mode",
-        Translated("`global` is one instance"),
-        Translated("`global` is one instance"),
-    ),
-    row(
-        "deploy.placement",
-        Ignored("there is one machine"),
-        Ignored("there is one machine"),
-    ),
+    both("deploy.labels", Needless("there is no Swarm service")),
+    both("deploy.mode", Translated("`global` is one instance")),
+    both("deploy.placement", Ignored("there is one machine")),
     row("deploy.replicas", Honoured, Honoured),
     row("deploy.resources", Honoured, Honoured),
-    row(
+    both(
         "deploy.restart_policy",
         Translated("restarts back off by themselves"),
-        Translated("restarts back off by themselves"),
     ),
-    row(
+    both(
         "deploy.rollback_config",
         Ignored("a rollback goes back to the release that is kept warm"),
-        Ignored("a rollback goes back to the release that is kept warm"),
     ),
-    row(
+    both(
         "deploy.update_config",
-        Translated("the settings of the environment's rollout"),
         Translated("the settings of the environment's rollout"),
     ),
     row(
@@ -325,11 +299,7 @@ pub const SUPPORT: &[Attribute] = &[
         Ignored("a process has no namespaces of its own"),
         Honoured,
     ),
-    row(
-        "isolation",
-        Ignored("it is for Windows"),
-        Ignored("it is for Windows"),
-    ),
+    both("isolation", Ignored("it is for Windows")),
     row("label_file", Needless("there is no container"), Honoured),
     row(
         "labels",
@@ -359,11 +329,7 @@ pub const SUPPORT: &[Attribute] = &[
     ),
     row("mem_swappiness", Ignored("the machine decides"), Honoured),
     row("memswap_limit", Ignored("only memory is limited"), Honoured),
-    row(
-        "models",
-        Refused("models are not run"),
-        Refused("models are not run"),
-    ),
+    both("models", Refused("models are not run")),
     row(
         "network_mode",
         Needless("processes share the machine's network"),
@@ -401,9 +367,8 @@ pub const SUPPORT: &[Attribute] = &[
         Refused("write what it does into `process.command`"),
         Honoured,
     ),
-    row(
+    both(
         "pre_start",
-        Refused("write a service of its own and wait for it with `service_completed_successfully`"),
         Refused("write a service of its own and wait for it with `service_completed_successfully`"),
     ),
     row(
@@ -417,11 +382,7 @@ pub const SUPPORT: &[Attribute] = &[
         Honoured,
     ),
     row("profiles", Honoured, Honoured),
-    row(
-        "provider",
-        Refused("providers are not run"),
-        Refused("providers are not run"),
-    ),
+    both("provider", Refused("providers are not run")),
     row(
         "pull_policy",
         Needless("no image is pulled"),

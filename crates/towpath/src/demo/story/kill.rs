@@ -65,6 +65,9 @@ impl Telling<'_> {
 
     async fn kill_instance(&mut self, death: Death, name: &str) -> Result<()> {
         let before = self.open(name);
+        // One that is on its way out anyway is not replaced.
+        self.wait_for(|status| is_scaled(status, "web", "2"))
+            .await?;
         let began = Instant::now();
         let command_line = self.stage.command_line();
         let status = command_line.run(&["status", "production"]).await?.good()?;
