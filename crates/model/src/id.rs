@@ -119,6 +119,10 @@ name!(
     EnvironmentName, "environment name", is_dns_label, DNS_LABEL
 );
 name!(
+    /// The name of a job of a pipeline: a DNS label (RFC 1123 section 2.1).
+    JobName, "job name", is_dns_label, DNS_LABEL
+);
+name!(
     /// The name of a Compose service.
     ServiceName, "service name", is_service_name, SERVICE
 );
@@ -186,6 +190,19 @@ impl fmt::Display for ReleaseNumber {
 pub struct DeploymentNumber(pub u32);
 
 impl fmt::Display for DeploymentNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The sequence number of a run of an app's pipeline within its app, from 1.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct RunNumber(pub u32);
+
+impl fmt::Display for RunNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }

@@ -21,6 +21,7 @@ pub mod id;
 pub mod instance;
 pub mod names;
 pub mod observation;
+pub mod pipeline;
 pub mod plan;
 pub mod port;
 mod reconcile;
