@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Change, Refusal};
 use crate::container::{Container, NetworkJoin, NetworkMode};
 use crate::environment::{Environment, Lifecycle, Share};
-use crate::event::NewEvent;
 use crate::id::{InstanceId, ReleaseNumber, ServiceName, WorkloadId};
 use crate::instance::{Health, Instance, Phase};
 use crate::release::Rendering;
@@ -206,7 +205,7 @@ impl Environment {
             .extend(adoption.completed.iter().filter_map(workload));
         self.backoff.clear();
         let id = self.id.to_string();
-        Ok(told(
+        Ok(Change::told(
             at,
             &adoption.actor,
             "environment.adopted",
@@ -278,7 +277,7 @@ impl Environment {
         }
         adopted.leaving = Some(at);
         let id = self.id.to_string();
-        Ok(told(at, actor, "environment.leaving", id, None))
+        Ok(Change::told(at, actor, "environment.leaving", id, None))
     }
 
     /// Tells whether everything that runs is what was taken over.
@@ -306,20 +305,5 @@ impl Environment {
     /// Returns the container that an instance was before it was taken over.
     pub fn adopted_container(&self, number: u32) -> Option<&String> {
         self.adopted.as_ref()?.containers.get(&number)
-    }
-}
-
-fn told(at: Timestamp, actor: &str, what: &str, subject: String, reason: Option<String>) -> Change {
-    Change {
-        events: vec![NewEvent {
-            at,
-            actor: actor.to_owned(),
-            what: what.to_owned(),
-            subject,
-            from: None,
-            to: None,
-            reason,
-        }],
-        finished: Vec::new(),
     }
 }

@@ -116,6 +116,19 @@ pub struct Change {
 }
 
 impl Change {
+    /// Returns what only adds an event to the audit trail.
+    pub(crate) fn told(
+        at: Timestamp,
+        actor: &str,
+        what: &str,
+        subject: String,
+        reason: Option<String>,
+    ) -> Self {
+        let mut change = Self::default();
+        change.event(at, actor, what, subject, reason);
+        change
+    }
+
     fn event(
         &mut self,
         at: Timestamp,

@@ -69,6 +69,31 @@ pub struct WorkloadSpec {
 }
 
 impl WorkloadSpec {
+    /// Returns what a program is that asks for nothing: no port, no health check but that it runs,
+    /// and Compose's defaults for its stop.
+    pub fn new(service: ServiceName, command: Command) -> Self {
+        Self {
+            service,
+            command,
+            environment: BTreeMap::new(),
+            working_directory: None,
+            source: None,
+            build: None,
+            user: None,
+            secrets: Vec::new(),
+            configs: Vec::new(),
+            volumes: Vec::new(),
+            container_port: None,
+            listens: false,
+            health: HealthCheck::default(),
+            stop_signal: "SIGTERM".to_owned(),
+            stop_grace: Duration::from_secs(10),
+            limits: Limits::default(),
+            restart_with: Vec::new(),
+            container: None,
+        }
+    }
+
     /// Returns the digest of everything in the specification.
     pub fn digest(&self) -> Digest {
         let json = serde_json::to_vec(self).expect("a specification has only string keys");

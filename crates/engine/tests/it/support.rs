@@ -13,7 +13,7 @@ use towpath_model::observation::{ArtifactState, Exit, InstanceState};
 use towpath_model::port::{
     Artifacts, Clock, DataDirectory, Engine as _, EngineObservation, InstanceStart, LogQuery, Stop,
 };
-use towpath_model::workload::{Command, HealthCheck, Limits, WorkloadSpec};
+use towpath_model::workload::{Command, WorkloadSpec};
 
 /// Nothing in these tests takes longer, on any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -287,26 +287,8 @@ pub(crate) fn state_in(observation: &EngineObservation, id: &InstanceId) -> Opti
 }
 
 pub(crate) fn spec(line: &str) -> WorkloadSpec {
-    WorkloadSpec {
-        service: ServiceName::new("web").unwrap(),
-        command: Command::Shell(line.to_owned()),
-        environment: BTreeMap::new(),
-        working_directory: None,
-        source: None,
-        build: None,
-        user: None,
-        secrets: Vec::new(),
-        configs: Vec::new(),
-        volumes: Vec::new(),
-        container_port: None,
-        listens: false,
-        health: HealthCheck::default(),
-        stop_signal: "SIGTERM".to_owned(),
-        stop_grace: Duration::from_secs(10),
-        limits: Limits::default(),
-        restart_with: Vec::new(),
-        container: None,
-    }
+    let command = Command::Shell(line.to_owned());
+    WorkloadSpec::new(ServiceName::new("web").unwrap(), command)
 }
 
 /// Returns the number and command line of all processes that run for a data directory.

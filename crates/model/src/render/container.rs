@@ -68,14 +68,9 @@ pub(super) fn render(context: &mut Context<'_>, subject: &Subject<'_>) -> Parts 
         stdin_open: service.stdin_open,
     };
     let mut spec = WorkloadSpec {
-        service: subject.name.clone(),
-        command: Command::Exec(Vec::new()),
         environment: stated(&service.environment),
         working_directory: service.working_dir.clone(),
-        source: None,
-        build: None,
         user: service.user.clone(),
-        secrets: Vec::new(),
         configs,
         volumes: mounts.volumes,
         container_port: subject.container_port,
@@ -84,8 +79,7 @@ pub(super) fn render(context: &mut Context<'_>, subject: &Subject<'_>) -> Parts 
         stop_signal: limits::stop_signal_of_container(subject),
         stop_grace: limits::stop_grace(subject),
         limits: limits::limits(context, subject),
-        restart_with: Vec::new(),
-        container: None,
+        ..WorkloadSpec::new(subject.name.clone(), Command::Exec(Vec::new()))
     };
     spec.container = Some(Box::new(container));
     let ports = port::ports(context, subject, &spec);

@@ -263,10 +263,9 @@ fn process(
     let directory = command::working_directory(context, subject);
     let translator = Translator::new(context, ports, subject, directory.as_deref());
     // A service without a command was complained of: the draft is never used.
-    let nothing = Command::Exec(Vec::new());
+    let command = command::command(context, subject, &translator)
+        .unwrap_or_else(|| Command::Exec(Vec::new()));
     let spec = WorkloadSpec {
-        service: subject.name.clone(),
-        command: command::command(context, subject, &translator).unwrap_or(nothing),
         environment: environment(context, subject, &translator),
         working_directory: directory,
         source: context.inputs.source.clone().filter(|_| uses_source),
@@ -275,7 +274,6 @@ fn process(
             .user
             .clone()
             .or_else(|| subject.service.user.clone()),
-        secrets: Vec::new(),
         configs: mount::configs(context, subject),
         volumes: mount::volumes(context, subject),
         container_port: subject.container_port,
@@ -284,8 +282,7 @@ fn process(
         stop_signal: limits::stop_signal(context, subject),
         stop_grace: limits::stop_grace(subject),
         limits: limits::limits(context, subject),
-        restart_with: Vec::new(),
-        container: None,
+        ..WorkloadSpec::new(subject.name.clone(), command)
     };
     container::Parts {
         spec,

@@ -10,7 +10,7 @@ use towpath_model::release::{Condition, RenderedService, Rendering, Restart, Rol
 use towpath_model::rollout::{Analysis, CanaryStep, Settings, Strategy};
 use towpath_model::routing::{FULL_WEIGHT, Protocol, RoutePolicy};
 use towpath_model::workload::{
-    Command, HealthCheck, Limits, Probe, SecretMount, VolumeMount, WorkloadSpec,
+    Command, HealthCheck, Probe, SecretMount, VolumeMount, WorkloadSpec,
 };
 
 use super::chance::Chance;
@@ -272,31 +272,23 @@ fn spec(name: &'static str, blueprint: &Blueprint) -> WorkloadSpec {
         read_only: false,
         shared: false,
     };
+    let words = vec![
+        name.to_owned(),
+        format!("v{}", blueprint.version),
+        blueprint.nature.word().to_owned(),
+    ];
     WorkloadSpec {
-        service: name_of(name),
-        command: Command::Exec(vec![
-            name.to_owned(),
-            format!("v{}", blueprint.version),
-            blueprint.nature.word().to_owned(),
-        ]),
-        environment: BTreeMap::new(),
-        working_directory: None,
-        source: None,
-        build: None,
-        user: None,
         secrets: vec![SecretMount {
             secret: "token".parse().expect("a valid name of a secret"),
             version: SecretVersion(blueprint.secret),
             file: Some("token".to_owned()),
             variable: None,
         }],
-        configs: Vec::new(),
         volumes: if name == "db" {
             vec![volume]
         } else {
             Vec::new()
         },
-        container_port: None,
         listens: matches!(name, "web" | "api" | "db"),
         health: HealthCheck {
             probe: Probe::Tcp,
@@ -306,11 +298,8 @@ fn spec(name: &'static str, blueprint: &Blueprint) -> WorkloadSpec {
             retries: 3,
             start_period: Duration::from_secs(5),
         },
-        stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(3),
-        limits: Limits::default(),
-        restart_with: Vec::new(),
-        container: None,
+        ..WorkloadSpec::new(name_of(name), Command::Exec(words))
     }
 }
 

@@ -8,33 +8,19 @@ use towpath_model::release::{Restart, Role, RouteSpec};
 use towpath_model::render::{Draft, DraftService};
 use towpath_model::rollout::Settings;
 use towpath_model::routing::{Protocol, RoutePolicy};
-use towpath_model::workload::{Command, HealthCheck, Limits, Probe, WorkloadSpec};
+use towpath_model::workload::{Command, HealthCheck, Probe, WorkloadSpec};
 
 /// Returns a draft of the service `web`, two instances of it, published on port 8080. `version` is
 /// its command; instances of the version `bad` end at once.
 pub fn draft(version: &str) -> Draft {
     let spec = WorkloadSpec {
-        service: name(),
-        command: Command::Shell(version.to_owned()),
-        environment: BTreeMap::new(),
-        working_directory: None,
-        source: None,
-        build: None,
-        user: None,
-        secrets: Vec::new(),
-        configs: Vec::new(),
-        volumes: Vec::new(),
-        container_port: None,
         listens: true,
         health: HealthCheck {
             probe: Probe::Tcp,
             ..HealthCheck::default()
         },
-        stop_signal: "SIGTERM".to_owned(),
         stop_grace: Duration::from_secs(1),
-        limits: Limits::default(),
-        restart_with: Vec::new(),
-        container: None,
+        ..WorkloadSpec::new(name(), Command::Shell(version.to_owned()))
     };
     let web = DraftService {
         spec,

@@ -38,14 +38,28 @@ fn state_words(state: &str) -> &'static str {
     }
 }
 
-/// Tells whether a service has exactly so many instances, all healthy, and wants no others.
+/// Tells whether a service serves with exactly so many instances, all healthy. Others may be on their
+/// way out: they get no new requests.
 pub(super) fn is_scaled(status: &Value, service: &str, count: &str) -> bool {
     let count: u64 = count.parse().unwrap_or(u64::MAX);
-    let instances = status["instances"].as_array().into_iter().flatten();
-    let of_service = instances.filter(|one| one["service"] == service).count();
+    let staying = of(status, service).filter(|one| !is_going(one)).count();
     let mut services = status["services"].as_array().into_iter().flatten();
     services.any(|one| one["name"] == service && one["wanted"] == count && one["healthy"] == count)
-        && u64::try_from(of_service) == Ok(count)
+        && u64::try_from(staying) == Ok(count)
+}
+
+/// Tells whether an instance of a service is on its way out.
+pub(super) fn is_thinning(status: &Value, service: &str) -> bool {
+    of(status, service).any(is_going)
+}
+
+fn of<'a>(status: &'a Value, service: &str) -> impl Iterator<Item = &'a Value> {
+    let instances = status["instances"].as_array().into_iter().flatten();
+    instances.filter(move |one| one["service"] == service)
+}
+
+fn is_going(instance: &Value) -> bool {
+    ["draining", "stopping"].contains(&instance["phase"].as_str().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -55,15 +69,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_is_scaled_when_all_its_instances_are_healthy_and_no_other_is_left() {
-        let status = |healthy: u64, instances: usize| {
+    fn a_service_is_scaled_when_so_many_are_healthy_and_the_others_are_on_their_way_out() {
+        let status = |healthy: u64, phases: &[&str]| {
+            let instances = phases.iter();
+            let instances: Vec<Value> = instances
+                .map(|phase| json!({ "service": "web", "phase": phase }))
+                .collect();
             json!({
                 "services": [{ "name": "web", "wanted": 2, "healthy": healthy }],
-                "instances": vec![json!({ "service": "web" }); instances],
+                "instances": instances,
             })
         };
-        assert!(is_scaled(&status(2, 2), "web", "2"));
-        assert!(!is_scaled(&status(1, 2), "web", "2"));
-        assert!(!is_scaled(&status(2, 3), "web", "2"));
+        let two = ["running", "running"];
+        assert!(is_scaled(&status(2, &two), "web", "2"));
+        assert!(!is_scaled(&status(1, &two), "web", "2"));
+        assert!(!is_scaled(&status(2, &["running"; 3]), "web", "2"));
+        assert!(!is_thinning(&status(2, &two), "web"));
+        for phase in ["draining", "stopping"] {
+            let thinning = status(2, &["running", phase, "running"]);
+            assert!(is_scaled(&thinning, "web", "2"));
+            assert!(is_thinning(&thinning, "web"));
+        }
     }
 }

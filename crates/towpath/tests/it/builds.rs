@@ -1,11 +1,11 @@
 //! Images that are built on Docker with a secret and a cache, from the command line to the running
 //! container: what a build may read is nowhere afterwards.
 
-use std::process::Stdio;
-
 use tokio::process::Command;
 use towpath_model::id::EnvironmentId;
 
+use crate::docker::cli::Docker;
+use crate::docker::leftovers::Leftovers;
 use crate::secrecy::{Search, assert_found_nowhere, hear_everything};
 use crate::site::Site;
 
@@ -30,25 +30,6 @@ RUN --mount=type=secret,id=token,required --mount=type=cache,target=/cache,id={a
 CMD ["/bin/sh", "-c", "echo length $(cat /length) builds $(cat /builds); exec sleep 3600"]
 "#;
 
-/// Removes what a test made on Docker, whatever failed.
-struct Made(String);
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        let line = format!(
-            "docker ps -aq --filter label=towpath.app={0} | xargs -r docker rm -fv; \
-             docker network ls -q --filter label=towpath.app={0} | xargs -r docker network rm; \
-             docker images -q 'towpath/{0}-*' | xargs -r docker rmi -f",
-            self.0
-        );
-        let cleaned = std::process::Command::new("sh")
-            .args(["-c", &line])
-            .stdout(Stdio::null())
-            .status();
-        assert!(cleaned.is_ok_and(|status| status.success()));
-    }
-}
-
 fn write(site: &Site, app: &str, last: &str) {
     let dockerfile = DOCKERFILE.replace("{app}", app).replace("{last}", last);
     site.write("Dockerfile", &dockerfile);
@@ -69,7 +50,7 @@ async fn a_build_reads_a_secret_that_is_nowhere_afterwards() {
     let mut search = Search::default();
     let mut site = Site::new();
     let app = format!("b{:08x}", rand::random::<u32>());
-    let made = Made(app.clone());
+    let leftovers = Leftovers::of(&app, &Docker::default());
     let id: EnvironmentId = format!("{app}/production").parse().unwrap();
     site.write("compose.yaml", COMPOSE);
     site.write(
@@ -130,7 +111,7 @@ async fn a_build_reads_a_secret_that_is_nowhere_afterwards() {
         .await
         .exited(0);
     assert_found_nowhere(search, &site);
-    drop(made);
+    drop(leftovers);
 }
 
 fn said(text: &str) -> crate::site::Answer {

@@ -6,4 +6,5 @@ mod by_hand;
 pub(crate) mod cli;
 mod input;
 mod kill;
+pub(crate) mod leftovers;
 mod restart;

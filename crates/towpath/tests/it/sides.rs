@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use towpath_load::{Handle, LoadPlan, Stream};
 use towpath_model::id::EnvironmentId;
 
+use crate::docker::cli::Docker;
+use crate::docker::leftovers::Leftovers;
 use crate::site::{LONGEST, Site, assert_none_lost, free_port};
 
 const IMAGE: &str = "towpath-test/sides:1";
@@ -72,26 +74,6 @@ struct App {
     _leftovers: Leftovers,
 }
 
-/// Removes what is left of an app on Docker.
-struct Leftovers(String);
-
-impl Drop for Leftovers {
-    fn drop(&mut self) {
-        let line = format!(
-            "docker ps -aq --filter label=towpath.app={0} | xargs -r docker rm -fv; \
-             docker network ls -q --filter label=towpath.app={0} | xargs -r docker network rm; \
-             docker images -q --filter 'reference=towpath/{0}-*' | xargs -r docker rmi -f",
-            self.0
-        );
-        // What cannot be removed fails no test by itself.
-        drop(
-            std::process::Command::new("sh")
-                .args(["-c", &line])
-                .output(),
-        );
-    }
-}
-
 impl App {
     /// Makes an app that no other test has, and brings its first release out.
     async fn up(name: &str, strategy: &str) -> Self {
@@ -100,7 +82,7 @@ impl App {
             site: Site::new(),
             id: format!("{name}/production").parse().unwrap(),
             watch: free_port(),
-            _leftovers: Leftovers(name.to_owned()),
+            _leftovers: Leftovers::of(name, &Docker::default()),
         };
         app.write_delivery(strategy);
         app.write_release("v1", 9000);

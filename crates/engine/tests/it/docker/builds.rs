@@ -8,7 +8,7 @@ use towpath_model::observation::ArtifactState;
 use towpath_model::port::Engine as _;
 
 use super::daemon::IMAGE;
-use super::support::{FIRST, World, built, inline, spec};
+use super::support::{FIRST, World, built, failure, inline, spec};
 use crate::support::eventually;
 
 const VALUE: &str = "s3cr3t-of-the-build-4711";
@@ -25,15 +25,6 @@ fn with_secret(text: &str) -> ImageBuild {
     ImageBuild {
         secrets: vec![secret("token", "npm", 1)],
         ..inline(text)
-    }
-}
-
-fn failure(state: ArtifactState) -> (String, Vec<String>) {
-    match state {
-        ArtifactState::Failed {
-            reason, log_tail, ..
-        } => (reason, log_tail),
-        other => panic!("{other:?}"),
     }
 }
 

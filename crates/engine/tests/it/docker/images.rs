@@ -4,21 +4,13 @@ use bollard::query_parameters::RemoveImageOptionsBuilder;
 use towpath_engine::probe::RunInInstance as _;
 use towpath_model::container::{Image, ImageBuild, PullPolicy};
 use towpath_model::id::ReleaseNumber;
+
 use towpath_model::observation::ArtifactState;
 use towpath_model::port::{Engine as _, ImageRequest};
 use towpath_model::workload::Command;
 
 use super::daemon::IMAGE;
-use super::support::{FIRST, World, built, inline, pulled, spec};
-
-fn reason(state: ArtifactState) -> (String, Vec<String>) {
-    match state {
-        ArtifactState::Failed {
-            reason, log_tail, ..
-        } => (reason, log_tail),
-        other => panic!("{other:?}"),
-    }
-}
+use super::support::{FIRST, World, built, failure, inline, pulled, spec};
 
 #[tokio::test]
 async fn an_image_is_built_from_the_source_tree_with_its_arguments_and_target() {
@@ -57,7 +49,7 @@ async fn an_image_is_built_from_the_source_tree_with_its_arguments_and_target() 
 async fn a_build_that_fails_says_what_the_step_wrote() {
     let world = World::without_release().await;
     let recipe = inline(&format!("FROM {IMAGE}\nRUN echo the reason; exit 7\n"));
-    let (reason, log_tail) = reason(world.prepare(FIRST, built(recipe)).await);
+    let (reason, log_tail) = failure(world.prepare(FIRST, built(recipe)).await);
     assert!(reason.contains("`web`") && reason.contains('7'), "{reason}");
     assert!(
         log_tail.iter().any(|line| line == "the reason"),
@@ -75,7 +67,7 @@ async fn an_image_that_nobody_has_is_named() {
         },
         platform: None,
     };
-    let (reason, _) = reason(world.prepare(FIRST, never).await);
+    let (reason, _) = failure(world.prepare(FIRST, never).await);
     assert!(
         reason.contains("towpath-test/nobody:1") && reason.contains("never"),
         "{reason}"
@@ -130,7 +122,7 @@ async fn the_images_of_releases_that_are_not_kept_lose_our_tags_only() {
 async fn a_disk_that_is_nearly_full_stops_a_release_before_anything_is_made() {
     let world = World::without_release().await;
     let world = world.reopen_with(|config| config.minimum_free_bytes = u64::MAX);
-    let (reason, _) = reason(world.prepare(FIRST, pulled(IMAGE)).await);
+    let (reason, _) = failure(world.prepare(FIRST, pulled(IMAGE)).await);
     assert!(reason.contains("full"), "{reason}");
 }
 
@@ -138,7 +130,7 @@ async fn a_disk_that_is_nearly_full_stops_a_release_before_anything_is_made() {
 async fn a_docker_that_is_not_there_is_named_and_what_to_do() {
     let world = World::without_release().await;
     let world = world.reopen_with(|config| config.host = "unix:///no/such/docker.sock".to_owned());
-    let (reason, _) = reason(world.prepare(FIRST, pulled(IMAGE)).await);
+    let (reason, _) = failure(world.prepare(FIRST, pulled(IMAGE)).await);
     assert!(
         reason.contains("unix:///no/such/docker.sock") && reason.contains("DOCKER_HOST"),
         "{reason}"

@@ -343,6 +343,16 @@ pub(crate) fn inline(text: &str) -> ImageBuild {
     }
 }
 
+/// Returns why an image could not be made, and the last lines of its build.
+pub(crate) fn failure(state: ArtifactState) -> (String, Vec<String>) {
+    match state {
+        ArtifactState::Failed {
+            reason, log_tail, ..
+        } => (reason, log_tail),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Returns a specification of a shell line in a container.
 pub(crate) fn spec(line: &str) -> WorkloadSpec {
     let mut spec = crate::support::spec("");

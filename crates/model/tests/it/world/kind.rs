@@ -2,36 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use towpath_model::release::{Condition, RenderedService, Restart, Role, RouteSpec};
 use towpath_model::routing::{Protocol, RoutePolicy};
-use towpath_model::workload::{Command, HealthCheck, Limits, Probe, VolumeMount, WorkloadSpec};
+use towpath_model::workload::{Command, HealthCheck, Probe, VolumeMount, WorkloadSpec};
 
 /// A service of a release.
 pub(crate) fn service(name: &str, version: &str, replicas: u32) -> RenderedService {
+    let command = Command::Exec(vec![version.to_owned()]);
     let spec = WorkloadSpec {
-        service: name.parse().unwrap(),
-        command: Command::Exec(vec![version.to_owned()]),
-        environment: BTreeMap::new(),
-        working_directory: None,
-        source: None,
-        build: None,
-        user: None,
-        secrets: Vec::new(),
-        configs: Vec::new(),
-        volumes: Vec::new(),
-        container_port: None,
         listens: true,
         health: HealthCheck {
             probe: Probe::Tcp,
             ..HealthCheck::default()
         },
-        stop_signal: "SIGTERM".to_owned(),
-        stop_grace: Duration::from_secs(10),
-        limits: Limits::default(),
-        restart_with: Vec::new(),
-        container: None,
+        ..WorkloadSpec::new(name.parse().unwrap(), command)
     };
     RenderedService {
         workload: spec.id(),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Telling;
 use crate::demo::act::{Act, Outcome};
-use crate::demo::answer::{is_scaled, words};
+use crate::demo::answer::{is_scaled, is_thinning, words};
 use crate::demo::cast::Death;
 use crate::demo::stage::{Fault, Version};
 
@@ -66,7 +66,7 @@ impl Telling<'_> {
     async fn kill_instance(&mut self, death: Death, name: &str) -> Result<()> {
         let before = self.open(name);
         // One that is on its way out anyway is not replaced.
-        self.wait_for(|status| is_scaled(status, "web", "2"))
+        self.wait_for(|status| is_scaled(status, "web", "2") && !is_thinning(status, "web"))
             .await?;
         let began = Instant::now();
         let command_line = self.stage.command_line();

@@ -13,6 +13,7 @@ use towpath_model::id::EnvironmentId;
 use towpath_testkit::dockerd::Dockerd;
 
 use super::cli::{Docker, run};
+use super::leftovers::Leftovers;
 use crate::chaos::is_settled;
 use crate::site::{LONGEST, Site};
 
@@ -50,41 +51,8 @@ pub(super) struct App {
     pub(super) site: Site,
     pub(super) docker: Docker,
     pub(super) id: EnvironmentId,
-    leftovers: Leftovers,
+    _leftovers: Leftovers,
     pub(super) daemon: Option<Dockerd>,
-}
-
-/// Removes what is left of an app on Docker.
-#[derive(Debug)]
-struct Leftovers {
-    app: String,
-    docker: Docker,
-}
-
-impl Drop for Leftovers {
-    fn drop(&mut self) {
-        self.remove();
-    }
-}
-
-impl Leftovers {
-    /// Removes them, whatever left them.
-    fn remove(&self) {
-        let line = format!(
-            "docker ps -aq --filter label=towpath.app={0} | xargs -r docker rm -fv; \
-             for kind in network volume; do \
-               docker $kind ls -q --filter label=towpath.app={0} | xargs -r docker $kind rm; \
-             done; \
-             docker images -q --filter 'reference=towpath/{0}-*' | xargs -r docker rmi -f",
-            self.app
-        );
-        let mut command = std::process::Command::new("sh");
-        if let Some(host) = &self.docker.0 {
-            command.env("DOCKER_HOST", host);
-        }
-        // What cannot be removed fails no test by itself.
-        drop(command.args(["-c", &line]).output());
-    }
 }
 
 impl AsRef<Site> for App {
@@ -115,15 +83,10 @@ impl App {
         let app = Self {
             site: Site::new().on_docker(docker.0.clone()),
             id: format!("{name}/production").parse().unwrap(),
-            leftovers: Leftovers {
-                app: name.to_owned(),
-                docker: docker.clone(),
-            },
+            _leftovers: Leftovers::of(name, &docker),
             docker,
             daemon,
         };
-        // A test that was ended from outside could remove nothing.
-        app.leftovers.remove();
         std::fs::create_dir(app.site.root().join("gate")).unwrap();
         make_image(&app.docker).await;
         app.write_delivery(&json!({}), "40s");

@@ -25,6 +25,44 @@ fn is_explained(ended: &towpath_api::Deployment) -> bool {
         || failure.is_some_and(|failure| failure.reason.contains("Docker"))
 }
 
+/// A deployment that is under way.
+struct Interrupted {
+    number: u32,
+    moment: Duration,
+    state: DeploymentState,
+}
+
+impl Interrupted {
+    /// Begins one, and lets it come to some moment of it.
+    async fn begin(app: &App, version: u32, moments: &mut Moments) -> Self {
+        app.write_version(&version.to_string());
+        let number = app.begin().await;
+        let moment = moments.within(LENGTH);
+        // sleep: the moment is what is tried out, whatever happens in it.
+        tokio::time::sleep(moment).await;
+        let deployment = app.site.client().deployment(&app.id, number).await;
+        Self {
+            number,
+            moment,
+            state: deployment.unwrap().state,
+        }
+    }
+
+    /// Waits until it ended in a way that is explained and everything is settled, and says how.
+    async fn until_explained(self, app: &App) -> String {
+        let ended = app.ended(self.number).await;
+        let (before, after) = (self.state.words(), ended.state.words());
+        let what = format!("{before} after {:?}: {after}", self.moment);
+        assert!(
+            is_explained(&ended),
+            "{what}: {ended:#?}\n{}",
+            app.site.log()
+        );
+        app.settled().await;
+        what
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_docker_that_is_upgraded_under_its_containers_takes_no_request_with_it() {
     let app = App::alone("krlive", &["--live-restore"]).await.up().await;
@@ -32,12 +70,7 @@ async fn a_docker_that_is_upgraded_under_its_containers_takes_no_request_with_it
     let load = app.load();
     let mut moments = Moments::new();
     for restart in 0..RESTARTS {
-        app.write_version(&format!("{}", restart + 2));
-        let number = app.begin().await;
-        let moment = moments.within(LENGTH);
-        // sleep: the moment is what is tried out, whatever happens in it.
-        tokio::time::sleep(moment).await;
-        let state = app.site.client().deployment(&app.id, number).await.unwrap();
+        let interrupted = Interrupted::begin(&app, restart + 2, &mut moments).await;
         daemon.end().await;
         // What runs goes on, and it is said what everything waits for.
         let waits = |environment: &Environment| environment.engine_fault.is_some();
@@ -46,19 +79,8 @@ async fn a_docker_that_is_upgraded_under_its_containers_takes_no_request_with_it
         assert!(fault.contains(&daemon.host()), "{fault}");
         wait_for_more_requests(&load, 30).await;
         daemon.begin();
-        let ended = app.ended(number).await;
-        let what = format!(
-            "{} after {moment:?}: {}",
-            state.state.words(),
-            ended.state.words()
-        );
+        let what = interrupted.until_explained(&app).await;
         println!("{what}");
-        assert!(
-            is_explained(&ended),
-            "{what}: {ended:#?}\n{}",
-            app.site.log()
-        );
-        app.settled().await;
         let counts = load.snapshot_by_stream();
         assert_none_lost_of(&counts, &SERVED, &what);
     }
@@ -70,28 +92,11 @@ async fn a_docker_that_takes_its_containers_with_it_has_them_all_back() {
     let mut app = App::alone("krdead", &[]).await.up().await;
     let mut moments = Moments::new();
     for restart in 0..RESTARTS {
-        app.write_version(&format!("{}", restart + 2));
-        let number = app.begin().await;
-        let moment = moments.within(LENGTH);
-        // sleep: the moment is what is tried out, whatever happens in it.
-        tokio::time::sleep(moment).await;
-        let state = app.site.client().deployment(&app.id, number).await.unwrap();
+        let interrupted = Interrupted::begin(&app, restart + 2, &mut moments).await;
         let daemon = app.daemon.as_ref().unwrap();
         daemon.end().await;
         daemon.begin();
-        let ended = app.ended(number).await;
-        let what = format!(
-            "{} after {moment:?}: {}",
-            state.state.words(),
-            ended.state.words()
-        );
-        println!("{what}");
-        assert!(
-            is_explained(&ended),
-            "{what}: {ended:#?}\n{}",
-            app.site.log()
-        );
-        app.settled().await;
+        println!("{}", interrupted.until_explained(&app).await);
     }
 
     // As in a reboot, or when the power goes: nobody is told of anything.
