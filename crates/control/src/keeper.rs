@@ -20,6 +20,7 @@ use towpath_model::step::{Action, step};
 use towpath_store::DeploymentRow;
 
 use crate::error::{Error, describe};
+use crate::last_words;
 use crate::observe::observe;
 use crate::platform::Shared;
 
@@ -183,7 +184,11 @@ impl Task {
         };
         self.settle().await;
         let now = self.shared.ports.clock.now();
-        let next = step(&self.environment, &observation, now);
+        let mut next = step(&self.environment, &observation, now);
+        if let Some(id) = next.unheard() {
+            let lines = last_words::read(self.shared.ports.engine.as_ref(), id).await;
+            next.hear(&lines);
+        }
         if next.environment != self.environment || !next.events.is_empty() {
             let change = Change {
                 events: next.events,

@@ -9,6 +9,7 @@ mod destroy;
 mod error;
 mod hub;
 mod keeper;
+mod last_words;
 mod observe;
 mod platform;
 mod query;

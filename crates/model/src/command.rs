@@ -197,6 +197,7 @@ impl Deployment {
             reason,
             service: None,
             log_tail: Vec::new(),
+            unheard: None,
             aborted: true,
             at,
         });
@@ -353,6 +354,7 @@ impl Environment {
             reason: reason.clone(),
             service: None,
             log_tail: Vec::new(),
+            unheard: None,
             aborted: true,
             at,
         });

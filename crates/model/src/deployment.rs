@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentNumber, ReleaseNumber, ServiceName, WorkloadId};
+use crate::id::{DeploymentNumber, InstanceId, ReleaseNumber, ServiceName, WorkloadId};
 use crate::rollout::Settings;
 use crate::traffic::TrafficCounters;
 
@@ -262,6 +262,9 @@ pub struct Failure {
     pub service: Option<ServiceName>,
     /// The last lines that it wrote, newest last.
     pub log_tail: Vec<String>,
+    /// The instance whose last lines are not known, and are to be read when it comes to a verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unheard: Option<InstanceId>,
     /// Whether it was a person's wish.
     pub aborted: bool,
     /// When.

@@ -19,6 +19,7 @@ pub mod event;
 pub mod exclusive;
 pub mod id;
 pub mod instance;
+mod last_words;
 pub mod names;
 pub mod observation;
 pub mod pipeline;

@@ -3,6 +3,7 @@
 
 mod console;
 mod draft;
+mod log;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use towpath_store::{MasterKey, Store};
 
 pub use console::WorldConsole;
 pub use draft::draft;
+pub use log::Logs;
 
 /// The clock of the machine.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ struct State {
     destroyed: Vec<(EnvironmentId, Volumes)>,
     starts: u32,
     removal: Removal,
+    logs: Logs,
+    ill: BTreeSet<InstanceId>,
     one_offs: BTreeSet<InstanceId>,
 }
 
@@ -96,7 +100,7 @@ impl World {
             store: Arc::new(Store::open(directory, key).await?),
             engine: Arc::new(WorldEngine(Arc::clone(self))),
             console: Arc::new(WorldConsole(Arc::clone(self))),
-            prober: Arc::new(WorldProber::default()),
+            prober: Arc::new(WorldProber::new(Arc::clone(self))),
             router: Arc::new(WorldRouter(Arc::clone(self))),
             redirects: Arc::new(WorldRedirects::default()),
             clock: Arc::new(Now),
@@ -142,6 +146,11 @@ impl World {
     /// Has the engine remove environments like this from now on.
     pub fn set_removal(&self, removal: Removal) {
         self.change(|state| state.removal = removal);
+    }
+
+    /// Has the engine read logs like this from now on.
+    pub fn set_logs(&self, logs: Logs) {
+        self.change(|state| state.logs = logs);
     }
 
     async fn moved(&self) {
@@ -221,7 +230,10 @@ impl Engine for WorldEngine {
             }
             state.starts += 1;
             state.given(secrets);
-            let bad = start.spec.command == Command::Shell("bad".to_owned());
+            let is = |version: &str| start.spec.command == Command::Shell(version.to_owned());
+            if is("ill") {
+                state.ill.insert(start.id.clone());
+            }
             let address = SocketAddr::from(([127, 0, 0, 1], 40_000));
             let running = InstanceState::Running {
                 address,
@@ -230,7 +242,7 @@ impl Engine for WorldEngine {
             let observed = ObservedInstance {
                 id: start.id.clone(),
                 workload: start.workload.clone(),
-                state: if bad { exited(1) } else { running },
+                state: if is("bad") { exited(1) } else { running },
             };
             state.instances.insert(start.id.clone(), observed);
         });
@@ -281,20 +293,38 @@ impl Engine for WorldEngine {
         Ok(())
     }
 
-    async fn logs(&self, _: &EnvironmentId, _: &LogQuery) -> Result<Box<dyn LogLines>, PortError> {
-        Err(PortError::Refused("a world has no logs".to_owned()))
+    async fn logs(
+        &self,
+        environment: &EnvironmentId,
+        query: &LogQuery,
+    ) -> Result<Box<dyn LogLines>, PortError> {
+        let lines = self.0.change(|state| log::open(state, environment, query));
+        Ok(Box::new(lines))
     }
 }
 
-/// The prober of a world: whatever runs is well.
-#[derive(Debug, Default)]
-pub struct WorldProber(Mutex<BTreeMap<EnvironmentId, Vec<InstanceId>>>);
+/// The prober of a world: whatever runs is well, but for the version `ill`.
+#[derive(Debug)]
+pub struct WorldProber {
+    world: Arc<World>,
+    watched: Mutex<BTreeMap<EnvironmentId, Vec<InstanceId>>>,
+}
+
+impl WorldProber {
+    /// Makes one that watches nothing yet.
+    pub fn new(world: Arc<World>) -> Self {
+        Self {
+            world,
+            watched: Mutex::default(),
+        }
+    }
+}
 
 #[async_trait]
 impl Prober for WorldProber {
     fn watch(&self, environment: &EnvironmentId, targets: Vec<ProbeTarget>) {
         let ids = targets.into_iter().map(|target| target.id).collect();
-        self.0
+        self.watched
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(environment.clone(), ids);
@@ -305,9 +335,20 @@ impl Prober for WorldProber {
             successes: 1,
             ..ProbeRecord::default()
         };
-        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = ProbeRecord {
+            failures: 3,
+            counted_failures: 3,
+            last_error: Some("answered 500".to_owned()),
+            ..ProbeRecord::default()
+        };
+        let ill = self.world.change(|state| state.ill.clone());
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let ids = watched.get(environment).into_iter().flatten();
-        ids.map(|id| (id.clone(), well.clone())).collect()
+        ids.map(|id| {
+            let record = if ill.contains(id) { &failed } else { &well };
+            (id.clone(), record.clone())
+        })
+        .collect()
     }
 
     async fn changed(&self, _: &EnvironmentId) {

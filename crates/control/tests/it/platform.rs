@@ -8,7 +8,7 @@ use towpath_model::port::Volumes;
 use towpath_model::render::SecretUse;
 use towpath_model::workload::SecretValue;
 use towpath_store::{EventOrder, EventQuery};
-use towpath_testkit::world::draft;
+use towpath_testkit::world::{Logs, draft};
 
 use crate::site::{Site, deploy, open, production};
 
@@ -36,6 +36,32 @@ async fn a_release_is_deployed_and_a_bad_one_goes_back() {
         backends, 4,
         "two instances, on the published and the internal address"
     );
+}
+
+#[tokio::test]
+async fn a_release_that_never_becomes_well_fails_with_what_it_wrote() {
+    let site = Site::new().await;
+    let first = site.deploy(draft("v1")).await;
+    site.finish(first).await;
+    let second = site.deploy(draft("ill")).await;
+    let deployment = site.finish(second).await;
+    assert_eq!(deployment.outcome(), Some(Outcome::RolledBack));
+    let failure = deployment.failure.unwrap();
+    assert!(failure.reason.contains("answered 500"), "{failure:?}");
+    assert_eq!(failure.log_tail, ["web-3 speaks"]);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_is_no_reason_to_wait() {
+    let site = Site::new().await;
+    let first = site.deploy(draft("v1")).await;
+    site.finish(first).await;
+    site.world.set_logs(Logs::Hang);
+    let second = site.deploy(draft("ill")).await;
+    let deployment = site.finish(second).await;
+    assert_eq!(deployment.outcome(), Some(Outcome::RolledBack));
+    let failure = deployment.failure.unwrap();
+    assert_eq!((failure.log_tail, failure.unheard), (Vec::new(), None));
 }
 
 #[tokio::test]

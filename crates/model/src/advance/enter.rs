@@ -6,6 +6,7 @@ use crate::analysis;
 use crate::deployment::{Baseline, Deployment, Failure, Kind, Outcome, Pause, PauseReason, Phase};
 use crate::environment::{Environment, Hold, Share};
 use crate::id::{ReleaseNumber, ServiceName};
+use crate::last_words;
 use crate::release::{RenderedService, Role};
 use crate::routing::FULL_WEIGHT;
 use crate::step::Turn;
@@ -247,10 +248,13 @@ pub(super) fn resume(turn: &mut Turn<'_>) -> bool {
 }
 
 /// Starts the way back, or pauses for a person where the deployment must not go back by itself.
-pub(super) fn fail(turn: &mut Turn<'_>, failure: Failure) -> bool {
+pub(super) fn fail(turn: &mut Turn<'_>, mut failure: Failure) -> bool {
     let subject = subject(turn);
     let irreversible = ran_irreversible_job(turn);
     let deserted = is_deserted(&turn.environment);
+    if let Some(deployment) = &turn.environment.deployment {
+        last_words::want(&turn.environment, deployment, &mut failure);
+    }
     let Some(deployment) = &mut turn.environment.deployment else {
         return false;
     };
@@ -330,6 +334,7 @@ pub(super) fn refuse(turn: &mut Turn<'_>, mut deployment: Deployment, hold: &Hol
         reason: reason.clone(),
         service: None,
         log_tail: Vec::new(),
+        unheard: None,
         aborted: true,
         at: turn.now,
     });

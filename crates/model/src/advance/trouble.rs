@@ -8,6 +8,9 @@ use crate::instance::elapsed;
 use crate::observation::ArtifactState;
 use crate::step::Turn;
 
+/// Who is waited for where it is nobody else.
+const ROUTER: &str = "the router";
+
 /// Returns why the deployment must not go on, if it must not.
 pub(super) fn trouble(turn: &Turn<'_>, deployment: &Deployment) -> Option<Failure> {
     let forward = match deployment.phase {
@@ -43,6 +46,7 @@ pub(super) fn failure(turn: &Turn<'_>, service: Option<ServiceName>, reason: Str
         reason,
         service,
         log_tail: Vec::new(),
+        unheard: None,
         aborted: false,
         at: turn.now,
     }
@@ -110,31 +114,41 @@ fn no_progress(turn: &Turn<'_>, deployment: &Deployment) -> Option<Failure> {
     let soaking = matches!(deployment.phase, Phase::Soaking { .. });
     (over && counts && !soaking).then(|| {
         let state = deployment.state();
-        let waits = waiting_for(turn, deployment).unwrap_or_else(|| "the router".to_owned());
+        let (service, waits) = waiting_for(turn, deployment);
         failure(
             turn,
-            None,
+            service,
             format!("no progress for {deadline:.0?} while {state}, waiting for {waits}"),
         )
     })
 }
 
-/// Names what a deployment waits for.
-fn waiting_for(turn: &Turn<'_>, deployment: &Deployment) -> Option<String> {
+/// Names what a deployment waits for, and the service where it is one.
+fn waiting_for(turn: &Turn<'_>, deployment: &Deployment) -> (Option<ServiceName>, String) {
     let running = |job: &JobState| matches!(job, JobState::Running { .. });
     match deployment.phase {
-        Phase::Preparing => Some("the build".to_owned()),
-        Phase::Vacating => Some("the stable release to stop".to_owned()),
-        Phase::Provisioning { stage } => deployment
-            .jobs
-            .iter()
-            .find(|(_, job)| running(job))
-            .map(|(name, _)| format!("release job `{name}`"))
-            .or_else(|| {
-                let name = unready(turn, deployment, stage)?;
-                Some(format!("service `{name}` to become healthy"))
-            }),
-        _ => None,
+        Phase::Preparing => (None, "the build".to_owned()),
+        Phase::Vacating => (None, "the stable release to stop".to_owned()),
+        Phase::Provisioning { stage } => {
+            let mut jobs = deployment.jobs.iter();
+            if let Some((name, _)) = jobs.find(|(_, job)| running(job)) {
+                return (Some(name.clone()), format!("release job `{name}`"));
+            }
+            let Some(name) = unready(turn, deployment, stage) else {
+                return (None, ROUTER.to_owned());
+            };
+            let waits = format!("service `{name}` to become healthy");
+            (Some(name), waits)
+        }
+        Phase::Queued
+        | Phase::Shifting { .. }
+        | Phase::Soaking { .. }
+        | Phase::Baking { .. }
+        | Phase::Draining
+        | Phase::Restoring
+        | Phase::Reverting
+        | Phase::Discarding
+        | Phase::Ended(_) => (None, ROUTER.to_owned()),
     }
 }
 

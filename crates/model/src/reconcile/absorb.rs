@@ -196,7 +196,7 @@ fn progress(turn: &mut Turn<'_>, workload: &WorkloadId) {
 /// Notes that an instance of a candidate had all the time that its check grants and never became
 /// well. It is tried many times meanwhile, so another instance would only take as long.
 fn give_up(turn: &mut Turn<'_>, one: &Instance, met: &str) {
-    let failure = failure(turn, &one.workload, met, Vec::new());
+    let failure = failure(turn, one, met, Vec::new());
     if let Some(deployment) = candidate_of(turn, &one.workload) {
         deployment.never_well.get_or_insert(failure);
     }
@@ -210,7 +210,6 @@ fn ended(turn: &mut Turn<'_>, one: &Instance, exit: &Exit) {
         return job_ended(turn, one, exit);
     }
     if matches!(one.phase, Phase::Draining { .. } | Phase::Stopping { .. }) {
-        keep_last_words(turn, one, exit);
         return turn.event("instance.stopped", id.to_string(), None);
     }
     turn.event("instance.exited", id.to_string(), Some(exit.summary()));
@@ -226,16 +225,6 @@ fn ended(turn: &mut Turn<'_>, one: &Instance, exit: &Exit) {
         turn.environment.completed.insert(one.workload.clone());
     } else {
         count_failure(turn, one, &exit.summary(), exit.log_tail.clone());
-    }
-}
-
-/// Adds what an instance wrote to the failure that it was stopped for.
-fn keep_last_words(turn: &mut Turn<'_>, one: &Instance, exit: &Exit) {
-    let service = &one.workload.service;
-    let failure = candidate_of(turn, &one.workload).and_then(|found| found.failure.as_mut());
-    let failure = failure.filter(|found| found.service.as_ref() == Some(service));
-    if let Some(failure) = failure.filter(|found| found.log_tail.is_empty()) {
-        failure.log_tail.clone_from(&exit.log_tail);
     }
 }
 
@@ -255,6 +244,7 @@ fn job_ended(turn: &mut Turn<'_>, one: &Instance, exit: &Exit) {
                 reason: format!("release job `{service}` {}", exit.summary()),
                 service: Some(service.clone()),
                 log_tail: exit.log_tail.clone(),
+                unheard: None,
                 aborted: false,
                 at: now,
             });
@@ -281,17 +271,21 @@ fn count_failure(turn: &mut Turn<'_>, one: &Instance, reason: &str, log_tail: Ve
             Some(reason.to_owned()),
         );
     }
-    let failure = failure(turn, workload, reason, log_tail);
+    let failure = failure(turn, one, reason, log_tail);
     if let Some(deployment) = candidate_of(turn, workload) {
         *deployment.failures.entry(workload.clone()).or_insert(0) += 1;
         deployment.last_failure = Some(failure);
     }
 }
 
-fn failure(turn: &Turn<'_>, workload: &WorkloadId, met: &str, log_tail: Vec<String>) -> Failure {
+fn failure(turn: &Turn<'_>, one: &Instance, met: &str, log_tail: Vec<String>) -> Failure {
+    let service = &one.workload.service;
     Failure {
-        reason: format!("service `{}`: {met}", workload.service),
-        service: Some(workload.service.clone()),
+        reason: format!("service `{service}`: {met}"),
+        service: Some(service.clone()),
+        unheard: log_tail
+            .is_empty()
+            .then(|| turn.environment.instance_id(one)),
         log_tail,
         aborted: false,
         at: turn.now,

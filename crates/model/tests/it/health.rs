@@ -176,5 +176,18 @@ fn what_a_candidate_wrote_that_never_became_well_is_told_with_the_failure() {
     world.unhealthy.insert("bad".to_owned());
     let second = world.deploy(vec![service("web", "bad", 1)], settings(Strategy::Rolling));
     let failure = world.finish(second).failure.unwrap();
-    assert_eq!(failure.log_tail, ["the last line"]);
+    assert_eq!(failure.log_tail, ["web-2 is ill"]);
+    assert_eq!(failure.unheard, None);
+}
+
+#[test]
+fn what_a_candidate_wrote_that_never_came_that_far_is_told_with_the_failure() {
+    let mut world = World::new();
+    let first = world.deploy(vec![service("web", "v1", 1)], settings(Strategy::Rolling));
+    world.finish(first);
+    world.hanging.insert("slow".to_owned());
+    let second = world.deploy(vec![service("web", "slow", 1)], settings(Strategy::Rolling));
+    let failure = world.finish(second).failure.unwrap();
+    assert_eq!(failure.service.unwrap().as_str(), "web");
+    assert_eq!(failure.log_tail, ["web-2 is ill"]);
 }

@@ -177,7 +177,11 @@ impl World {
             redirects: Some(self.redirects.clone()),
             networks: self.networks(),
         };
-        let next = step(&self.environment, &observation, self.now);
+        let mut next = step(&self.environment, &observation, self.now);
+        if let Some(id) = next.unheard() {
+            let line = format!("{} is ill", id.local());
+            next.hear(&[line]);
+        }
         self.environment = next.environment;
         self.events.extend(next.events);
         self.finished.extend(next.finished);

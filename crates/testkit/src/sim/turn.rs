@@ -114,6 +114,9 @@ impl World {
         }
         self.ledger.figures.steps += 1;
         let mut next = step(&memory.environment, &observation, moment(self.now));
+        if next.unheard().is_some() {
+            next.hear(&[]);
+        }
         if let Some(sabotage) = self.sabotage {
             sabotage.step(&mut next, &memory.environment);
         }

@@ -11,12 +11,13 @@ use towpath_model::routing::{Protocol, RoutePolicy};
 use towpath_model::workload::{Command, HealthCheck, Probe, WorkloadSpec};
 
 /// Returns a draft of the service `web`, two instances of it, published on port 8080. `version` is
-/// its command; instances of the version `bad` end at once.
+/// its command; instances of the version `bad` end at once, and those of `ill` never become well.
 pub fn draft(version: &str) -> Draft {
     let spec = WorkloadSpec {
         listens: true,
         health: HealthCheck {
             probe: Probe::Tcp,
+            interval: Duration::from_millis(100),
             ..HealthCheck::default()
         },
         stop_grace: Duration::from_secs(1),

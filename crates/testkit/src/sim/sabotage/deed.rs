@@ -185,6 +185,7 @@ fn end(next: &mut Step, mut deployment: Deployment, outcome: Outcome) {
         reason: "sabotage".to_owned(),
         service: None,
         log_tail: Vec::new(),
+        unheard: None,
         aborted: true,
         at: moment(0),
     });

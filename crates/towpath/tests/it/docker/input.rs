@@ -164,10 +164,13 @@ fn images(registry: &str) -> Vec<Case> {
 fn instances() -> Vec<Case> {
     vec![
         web(
-            "an instance that never becomes well is named with what its check met",
+            "an instance that never becomes well is named with what its check met and what it wrote",
             1,
-            &["`web`", "/healthz", "404"],
-            json!({ "environment": { "VERSION": "never" } }),
+            &["`web`", "/healthz", "404", "I am ill"],
+            json!({
+                "environment": { "VERSION": "never" },
+                "command": ["sh", "-c", "echo I am ill; exec sh /serve web"],
+            }),
         ),
         web(
             "one that ends at once is named with its code and its last lines",
