@@ -220,7 +220,7 @@ impl Engine for DockerEngine {
     }
 
     async fn changed(&self, environment: &EnvironmentId) {
-        let changes = self.shared.changes(environment);
+        let changes = self.shared.changes.of(environment);
         if self.knows(environment) {
             // Docker's word may be lost.
             drop(tokio::time::timeout(TICK, changes.notified()).await);

@@ -6,6 +6,7 @@
 //! - [`docker`]: containers, over the API of a Docker Engine on this machine.
 //! - [`host`]: both as one.
 
+mod changes;
 mod console;
 pub mod docker;
 pub mod host;

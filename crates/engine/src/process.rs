@@ -96,7 +96,7 @@ impl Engine for ProcessEngine {
     }
 
     async fn changed(&self, environment: &EnvironmentId) {
-        self.shared.changes(environment).notified().await;
+        self.shared.changes.of(environment).notified().await;
     }
 
     async fn prepare(

@@ -254,7 +254,9 @@ fn needed(
     let unchanged = stable.is_some_and(|stable| stable.workload == service.workload);
     if unchanged && environment.weight(&service.workload) == FULL_WEIGHT {
         0
-    } else if unchanged || service.is_stateful() || environment.starts_afresh(&service.spec.service)
+    } else if unchanged
+        || service.is_exclusive()
+        || environment.starts_afresh(&service.spec.service)
     {
         wanted
     } else {
@@ -274,7 +276,7 @@ fn lacks_stable(
     let stable = environment
         .stable
         .and_then(|stable| environment.service(stable, name))
-        .filter(|stable| !stable.is_stateful() && !environment.starts_afresh(name));
+        .filter(|stable| !stable.is_exclusive() && !environment.starts_afresh(name));
     stable.is_some_and(|stable| {
         let wanted = environment.wanted(service);
         let weight = FULL_WEIGHT - allocation(environment, deployment, stage, wanted).weight;

@@ -263,7 +263,7 @@ fn changed(
     let stateful = views
         .into_iter()
         .flatten()
-        .any(|view| view.service.is_stateful());
+        .any(|view| view.service.is_exclusive());
     let (candidate_count, stable_count) = match (&stable, &candidate) {
         // A service that the candidate does not have goes when the old release goes.
         (Some(stable), None) => {
@@ -370,7 +370,7 @@ fn carry_serving(environment: &Environment, name: &ServiceName, sides: &mut Vec<
         let Some(service) = environment.service(share.release, name) else {
             continue;
         };
-        if share.weight == 0 || service.is_stateful() {
+        if share.weight == 0 || service.is_exclusive() {
             continue;
         }
         let wanted = environment.wanted(service);
@@ -409,7 +409,7 @@ impl Environment {
             .get(&deployment.release)
             .into_iter()
             .flat_map(|rendering| rendering.services.values())
-            .filter(|service| !service.is_job() && !service.is_stateful())
+            .filter(|service| !service.is_job() && !service.is_exclusive())
             .map(|service| self.wanted(service))
             .max();
         stage_count(&deployment.settings, largest.unwrap_or(1))

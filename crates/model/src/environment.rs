@@ -125,7 +125,7 @@ impl Environment {
 
     /// Returns how many instances a service of a release should have.
     pub fn wanted(&self, service: &RenderedService) -> u32 {
-        if service.is_stateful() {
+        if service.is_exclusive() {
             return service.replicas.min(1);
         }
         self.scale

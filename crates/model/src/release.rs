@@ -124,7 +124,7 @@ pub struct RenderedService {
 impl RenderedService {
     /// Tells whether there are never two instances of the service at once, for whatever reason
     /// ([`WorkloadSpec::exclusive`]): the old one stops before the new one starts.
-    pub fn is_stateful(&self) -> bool {
+    pub fn is_exclusive(&self) -> bool {
         self.spec.exclusive().is_some()
     }
 

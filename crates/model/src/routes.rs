@@ -72,7 +72,7 @@ fn service_routes(
         ),
     });
     // A stateful service's only instance listens on the service's address itself.
-    let internal = (!service.is_stateful())
+    let internal = (!service.is_exclusive())
         .then(|| environment.peers.get(name).copied().zip(service.internal))
         .flatten()
         .map(|(listen, protocol)| PublishedRoute {

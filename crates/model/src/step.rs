@@ -307,7 +307,7 @@ fn start(environment: &Environment, one: &instance::Instance) -> Option<Instance
         release: one.release,
         spec: Arc::clone(&service.spec),
         fixed_port: own
-            .filter(|_| service.is_stateful())
+            .filter(|_| service.is_exclusive())
             .map(std::net::SocketAddr::port),
         peers: environment.peers.clone(),
     })

@@ -16,6 +16,7 @@ use super::client::Client;
 use super::config::DockerConfig;
 use super::shared::{Environment, Instance, Release, Shared, Work};
 use super::state::{self, Layout, Record, ReleaseFile};
+use crate::changes::Changes;
 use crate::secret_place;
 use crate::shim::files;
 
@@ -61,7 +62,7 @@ pub(super) fn open(
         secret_place,
         networks: Semaphore::new(1),
         known: Mutex::new(known),
-        changes: Mutex::default(),
+        changes: Changes::default(),
         one_offs: Mutex::default(),
     })
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber};
 use towpath_model::observation::Exit;
@@ -18,6 +18,7 @@ use super::client::Client;
 use super::config::DockerConfig;
 use super::names;
 use super::state::{INSTANCE, Layout, Record, ReleaseFile, Stage};
+use crate::changes::Changes;
 use crate::secret_place;
 use crate::shim::files;
 
@@ -35,7 +36,7 @@ pub(super) struct Shared {
     /// Networks are made one at a time: Docker makes two of a name when it is asked twice at once.
     pub(super) networks: Semaphore,
     pub(super) known: Mutex<BTreeMap<EnvironmentId, Environment>>,
-    pub(super) changes: Mutex<BTreeMap<EnvironmentId, Arc<Notify>>>,
+    pub(super) changes: Changes,
     /// One-offs that are being made or that somebody is attached to.
     pub(super) one_offs: Mutex<BTreeSet<InstanceId>>,
 }
@@ -95,17 +96,9 @@ impl Shared {
         self.one_offs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns what tells of changes in an environment.
-    pub(super) fn changes(&self, environment: &EnvironmentId) -> Arc<Notify> {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(changes.entry(environment.clone()).or_default())
-    }
-
     /// Tells all that wait for a change of an environment, or the next one that will.
     pub(super) fn tell(&self, environment: &EnvironmentId) {
-        let changes = self.changes(environment);
-        changes.notify_waiters();
-        changes.notify_one();
+        self.changes.tell(environment);
     }
 
     /// Tells of changes everywhere: nobody knows what was missed.

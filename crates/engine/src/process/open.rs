@@ -22,6 +22,7 @@ use super::ports::Ports;
 use super::shared::{Artifact, Environment, Instance, Shared};
 use super::state::{ReleaseFile, StateFile};
 use super::{one_off, plan, release, sweep, tree};
+use crate::changes::Changes;
 use crate::procfs::{Identity, boot_id};
 use crate::secret_place;
 use crate::shim::files;
@@ -97,7 +98,7 @@ pub(super) fn open(
         data_id,
         secret_place,
         known: Mutex::default(),
-        changes: Mutex::default(),
+        changes: Changes::default(),
         one_offs: Mutex::default(),
     };
     let mut adopted = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, WorkloadId};
 use towpath_model::observation::{ArtifactState, InstanceState, ObservedInstance};
@@ -16,6 +16,7 @@ use super::config::ProcessConfig;
 use super::layout::Layout;
 use super::ports::Ports;
 use super::state::StateFile;
+use crate::changes::Changes;
 
 /// Where the task of an instance hears that it is to stop.
 pub(super) type Asked = watch::Receiver<Option<Stop>>;
@@ -36,7 +37,7 @@ pub(super) struct Shared {
     /// Where limits can be enforced, or why they cannot.
     pub(super) cgroups: Result<Cgroups, String>,
     pub(super) known: Mutex<BTreeMap<EnvironmentId, Environment>>,
-    pub(super) changes: Mutex<BTreeMap<EnvironmentId, Arc<Notify>>>,
+    pub(super) changes: Changes,
     /// One-offs that this control plane sees to.
     pub(super) one_offs: Mutex<BTreeSet<InstanceId>>,
 }
@@ -79,17 +80,9 @@ impl Shared {
         self.one_offs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns what tells of changes in an environment.
-    pub(super) fn changes(&self, environment: &EnvironmentId) -> Arc<Notify> {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(changes.entry(environment.clone()).or_default())
-    }
-
     /// Tells all that wait for a change of an environment, or the next one that will.
     pub(super) fn tell(&self, environment: &EnvironmentId) {
-        let changes = self.changes(environment);
-        changes.notify_waiters();
-        changes.notify_one();
+        self.changes.tell(environment);
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {

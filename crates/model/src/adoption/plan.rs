@@ -209,7 +209,7 @@ impl Plan {
                 "{running} of `{name}` run, the files say {replicas}: it stays so until `towpath scale`"
             ));
         }
-        if service.is_stateful() && running > 1 {
+        if service.is_exclusive() && running > 1 {
             self.refusals.push(format!(
                 "{running} of `{name}` run, which never has more than one instance: mark its volume `shared` in towpath.yaml, or `docker compose up -d --scale {name}=1`"
             ));

@@ -110,7 +110,7 @@ fn hand_over_stateful(turn: &mut Turn<'_>, release: ReleaseNumber) {
         return;
     };
     for (name, service) in &rendering.services {
-        if service.is_stateful() && !service.is_job() {
+        if service.is_exclusive() && !service.is_job() {
             turn.environment
                 .shares
                 .insert(name.clone(), vec![full_share(service, release)]);
@@ -151,7 +151,7 @@ fn set_shares(turn: &mut Turn<'_>, deployment: &Deployment, stage: usize) {
         let shares = match stable {
             Some(stable)
                 if stable.workload != candidate.workload
-                    && !service.is_stateful()
+                    && !service.is_exclusive()
                     && !environment.starts_afresh(name) =>
             {
                 vec![

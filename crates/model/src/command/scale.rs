@@ -26,7 +26,7 @@ impl Environment {
         if rendered.is_job() {
             return Err(Refusal::Job(service.clone()));
         }
-        if rendered.is_stateful() && count > 1 {
+        if rendered.is_exclusive() && count > 1 {
             return Err(Refusal::Stateful(service.clone()));
         }
         let before = self.wanted(rendered);

@@ -169,7 +169,7 @@ impl<'a> Asker<'a> {
         let exclusive = [self.environment.stable, self.candidate()]
             .into_iter()
             .filter_map(|release| rendered(self.environment, release, service))
-            .any(RenderedService::is_stateful);
+            .any(RenderedService::is_exclusive);
         let of = |release| workload(self.environment, Some(release), service);
         let shared = || self.shared_targets(service, stable, candidate);
         let some = |all: &Vec<_>| !all.is_empty();

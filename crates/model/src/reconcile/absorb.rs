@@ -141,7 +141,7 @@ fn probe(turn: &mut Turn<'_>, number: u32) {
     if health == one.health {
         return;
     }
-    let stays = service.is_stateful() || was_never_well(turn, &one);
+    let stays = service.is_exclusive() || was_never_well(turn, &one);
     let patience = service.spec.health.first_patience();
     let reason = record
         .last_error

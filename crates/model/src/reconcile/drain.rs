@@ -196,5 +196,5 @@ fn is_waited_for(environment: &Environment, one: &Instance) -> bool {
             .is_some_and(|active| active.settings.strategy == Strategy::Recreate)
         || environment
             .service(one.release, &one.workload.service)
-            .is_some_and(RenderedService::is_stateful)
+            .is_some_and(RenderedService::is_exclusive)
 }

@@ -18,7 +18,7 @@ pub(super) fn may_start(turn: &Turn<'_>, side: &Side) -> bool {
         .backoff
         .get(&side.workload)
         .is_some_and(|backoff| backoff.until > turn.now);
-    let occupied = service.is_stateful() && is_occupied(turn, &side.workload.service);
+    let occupied = service.is_exclusive() && is_occupied(turn, &side.workload.service);
     let completed = environment.completed.contains(&side.workload);
     if !side.may_start || waits || occupied || completed {
         return false;

@@ -216,7 +216,7 @@ impl DraftService {
     }
 
     /// Tells whether there are never two instances of the service at once.
-    pub fn is_stateful(&self) -> bool {
+    pub fn is_exclusive(&self) -> bool {
         self.spec.exclusive().is_some()
     }
 }

@@ -201,7 +201,7 @@ fn the_example_app_is_rendered_without_a_complaint() {
         web.spec.environment["RAFFLE_KEY_FILE"],
         "${SECRETS_DIR}/raffle_key"
     );
-    assert!(store.is_stateful());
+    assert!(store.is_exclusive());
     assert!(store.spec.listens && !services[&service("worker")].spec.listens);
     let sources: Vec<&SecretName> = rendered.draft.secret_sources.keys().collect();
     assert_eq!(

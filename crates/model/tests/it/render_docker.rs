@@ -206,7 +206,7 @@ fn what_only_one_instance_can_have_makes_a_service_exclusive_and_names_the_line(
         assert_eq!(why(name), (None, None), "{name}");
     }
     let (fixed, _) = one("networks: { default: { ipv4_address: 172.28.0.10 } }").unwrap();
-    assert!(fixed.is_stateful());
+    assert!(fixed.is_exclusive());
     let (data, _) =
         one("volumes: ['/srv/data:/data', '/var/run/docker.sock:/var/run/docker.sock']").unwrap();
     assert_eq!(

@@ -168,7 +168,7 @@ fn a_shared_volume_may_have_many_writers() {
         "environments: { dev: { scale: { web: 2 } } }\nvolumes: { data: { shared: true } }",
     );
     assert_eq!(service.replicas, 2);
-    assert!(!service.is_stateful());
+    assert!(!service.is_exclusive());
 }
 
 #[test]

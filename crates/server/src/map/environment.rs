@@ -143,7 +143,7 @@ fn service(
         },
         running: count(live().filter(|one| one.is_running()).count()),
         healthy: count(live().filter(|one| one.is_serving()).count()),
-        stateful: rendered.is_stateful(),
+        stateful: rendered.is_exclusive(),
         shares: shares
             .filter(|share| share.weight > 0)
             .map(|share| api::Share {

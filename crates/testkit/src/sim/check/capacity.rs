@@ -23,7 +23,7 @@ pub(in crate::sim) fn shifts(world: &World, after: &Environment) -> Result<(), B
         let Some(service) = rendered(after, &target.workload) else {
             continue;
         };
-        if !grows || service.is_stateful() {
+        if !grows || service.is_exclusive() {
             continue;
         }
         let wanted = after.wanted(service);
@@ -180,7 +180,7 @@ fn may_go(after: &Environment, one: &Instance) -> bool {
         .into_iter()
         .flatten()
         .filter_map(|release| after.service(release, name))
-        .any(RenderedService::is_stateful);
+        .any(RenderedService::is_exclusive);
     let stops_first = after.deployment.as_ref().is_some_and(|active| {
         let least = wanted.iter().flatten().min().copied().unwrap_or(0);
         active.settings.strategy == Strategy::Recreate

@@ -65,7 +65,8 @@ pub(in crate::sim) fn none_is_skipped(
         return Ok(());
     }
     let shifted = rendering.services.values().any(|service| {
-        !service.is_stateful() && after.weight(&service.workload) > before.weight(&service.workload)
+        !service.is_exclusive()
+            && after.weight(&service.workload) > before.weight(&service.workload)
     });
     let skipped = rendering.services.iter().find(|(name, service)| {
         service.is_job()

@@ -106,7 +106,7 @@ fn is_of_its_side(after: &Environment, asker: &Instance, told: &Instance) -> Res
         .into_iter()
         .flatten()
         .filter_map(|release| after.service(release, service))
-        .any(RenderedService::is_stateful);
+        .any(RenderedService::is_exclusive);
     let (Some(of), false) = (side(after, told), exclusive) else {
         return Ok(());
     };

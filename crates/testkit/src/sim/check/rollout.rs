@@ -247,7 +247,7 @@ fn measured(world: &World, before: &Environment, was: &Deployment) -> Result<(),
         let Some(stable) = stable.filter(|stable| stable.workload != service.workload) else {
             continue;
         };
-        if service.routes.is_empty() || service.is_stateful() {
+        if service.routes.is_empty() || service.is_exclusive() {
             continue;
         }
         let given = world.ledger.given_since_share(&service.workload);
@@ -292,7 +292,7 @@ pub(in crate::sim) fn no_way_back_from_a_rollback(
         .any(|service| after.wanted(service) > 0 && after.serving(&service.workload) == 0);
     let changed = services.into_iter().find(|service| {
         !deserted
-            && !service.is_stateful()
+            && !service.is_exclusive()
             && before.weight(&service.workload) == FULL_WEIGHT
             && after.weight(&service.workload) < FULL_WEIGHT
             && after.shares.contains_key(&service.spec.service)
@@ -371,7 +371,7 @@ fn routed(environment: &Environment, release: ReleaseNumber) -> Vec<&RenderedSer
             let inside = environment.peers.contains_key(&service.spec.service);
             !service.is_job()
                 && service.internal.is_some()
-                && (!service.routes.is_empty() || (inside && !service.is_stateful()))
+                && (!service.routes.is_empty() || (inside && !service.is_exclusive()))
         })
         .collect()
 }

@@ -135,7 +135,7 @@ fn may_go(world: &World, name: &ServiceName, written_at: Ms) -> bool {
     let stateful = [stable, candidate]
         .into_iter()
         .flatten()
-        .any(RenderedService::is_stateful);
+        .any(RenderedService::is_exclusive);
     let least = [stable, candidate]
         .into_iter()
         .flatten()

@@ -72,7 +72,7 @@ fn is_waited_for(world: &World, environment: &Environment, id: &InstanceId) -> b
     let at = world.ledger.waited_for_at;
     environment.lifecycle == Lifecycle::Down
         || (at > 0 && world.now < at + 15_000)
-        || service.is_some_and(RenderedService::is_stateful)
+        || service.is_some_and(RenderedService::is_exclusive)
 }
 
 /// Rule 4: on the way back, nobody sound of the stable side is removed while it has no more than
