@@ -132,11 +132,22 @@ pub struct Diagnostics {
 const MOST: usize = 100;
 
 impl Diagnostics {
-    /// Succeeds when there is none. Of very many only the first are kept, and their number.
-    pub fn check(mut found: Vec<Diagnostic>) -> Result<(), Self> {
-        let more = found.len().saturating_sub(MOST);
+    /// Succeeds when there is none. What is said several times, of a file that several others
+    /// include, is kept once. Of very many only the first are kept, and their number.
+    pub fn check(all: Vec<Diagnostic>) -> Result<(), Self> {
+        let mut found: Vec<Diagnostic> = Vec::new();
+        let mut more = 0_usize;
+        for diagnostic in all {
+            if found.contains(&diagnostic) {
+                continue;
+            }
+            if found.len() < MOST {
+                found.push(diagnostic);
+            } else {
+                more += 1;
+            }
+        }
         if more > 0 {
-            found.truncate(MOST);
             found.push(Diagnostic::error(
                 "more",
                 format!("and {more} more, which are not shown"),
@@ -245,6 +256,23 @@ mod tests {
             example().to_string(),
             "compose.yaml:3:5: error: unknown key `imge`"
         );
+    }
+
+    #[test]
+    fn what_is_said_several_times_is_kept_once() {
+        let other = Diagnostic::error("empty", "nothing is there");
+        let refused = Diagnostics::check(vec![example(), other.clone(), example(), other.clone()]);
+        let kept: Vec<Diagnostic> = refused.unwrap_err().iter().cloned().collect();
+        assert_eq!(kept, [example(), other]);
+    }
+
+    #[test]
+    fn of_very_many_the_first_are_kept_and_the_number_of_the_others() {
+        let many = (0..MOST + 7).map(|n| Diagnostic::error("many", n.to_string()));
+        let refused = Diagnostics::check(many.collect()).unwrap_err();
+        let last = refused.iter().last().unwrap().message.clone();
+        assert_eq!(refused.iter().count(), MOST + 1);
+        assert_eq!(last, "and 7 more, which are not shown");
     }
 
     #[test]
