@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use towpath_model::id::Digest;
 
+use crate::git::{JudgeRequest, Judgement};
 use crate::problem::Problem;
 use crate::{Event, NewToken, Release, ServerInfo, Token, TokenRequest, Verification};
 pub use session::{Session, SessionInput, SessionOutput};
@@ -156,6 +157,12 @@ impl Client {
     /// Has the whole audit trail checked.
     pub async fn verify_events(&self) -> Result<Verification, Error> {
         self.get("/v1/events/verification").await
+    }
+
+    /// Asks whether a push may be taken.
+    pub async fn judge_push(&self, app: &str, request: &JudgeRequest) -> Result<Judgement, Error> {
+        let path = format!("/v1/apps/{}/pushes/judgement", segment(app));
+        self.post(&path, request).await
     }
 
     /// Makes a token.

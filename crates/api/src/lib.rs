@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod environment;
 pub mod event;
 pub mod frame;
+pub mod git;
 pub mod log;
 pub mod plan;
 pub mod problem;
@@ -17,7 +18,6 @@ pub mod release;
 pub mod secret;
 pub mod server;
 pub mod token;
-pub mod tree;
 
 pub use adoption::{
     AdoptRequest, Adopted, AdoptedContainer, AdoptedPort, AdoptionPlan, AdoptionState,
@@ -42,4 +42,6 @@ pub use problem::Problem;
 pub use release::Release;
 pub use secret::{Secret, SecretSet};
 pub use server::{EngineInfo, ServerInfo, SourceInfo};
+pub use towpath_model::tree;
+
 pub use token::{NewToken, Token, TokenRequest};

@@ -6,9 +6,9 @@
 mod render;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::source::Span;
+use crate::source::{Source, Span};
 
 pub use self::render::Style;
 
@@ -95,6 +95,31 @@ impl Diagnostic {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// Shows paths within `directory` as one would type them there.
+    #[must_use]
+    pub fn relative_to(&self, directory: &Path) -> Self {
+        let shorten = |path: &Path| -> PathBuf {
+            let below = path.strip_prefix(directory).unwrap_or(path);
+            if below.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                below.to_owned()
+            }
+        };
+        let mut shown = self.clone();
+        shown.file = self.file.as_deref().map(shorten);
+        shown.span = self.span.as_ref().map(|span| {
+            let source = Source::new(shorten(span.path()), span.source().text());
+            Span::new(source, span.start, span.end)
+        });
+        if let Some(prefix) = directory.to_str().filter(|path| *path != "/") {
+            let prefix = format!("{prefix}/");
+            shown.message = shown.message.replace(&prefix, "");
+            shown.help = shown.help.map(|help| help.replace(&prefix, ""));
+        }
+        shown
     }
 
     /// Draws it for a person: `file:line:column: error: ...`, the lines concerned with the place

@@ -53,6 +53,53 @@ impl Files for RealFiles {
     }
 }
 
+/// The files of one directory of this machine. What is outside of it is not there, however one gets
+/// to it: by a path, or by a symbolic link.
+#[derive(Debug, Clone)]
+pub struct DirectoryFiles {
+    root: PathBuf,
+}
+
+impl DirectoryFiles {
+    /// Makes the files of a directory, which has to be there.
+    pub fn new(directory: &Path) -> io::Result<Self> {
+        Ok(Self {
+            root: directory.canonicalize()?,
+        })
+    }
+
+    /// Returns the directory, with symbolic links resolved.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn inside(&self, path: &Path) -> Option<PathBuf> {
+        let path = path.canonicalize().ok()?;
+        path.starts_with(&self.root).then_some(path)
+    }
+}
+
+impl Files for DirectoryFiles {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match self.inside(path) {
+            Some(path) => RealFiles.read(&path),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.inside(path).is_some()
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        self.inside(path).is_some_and(|path| path.is_dir())
+    }
+
+    fn canonical(&self, path: &Path) -> PathBuf {
+        self.inside(path).unwrap_or_else(|| path.to_owned())
+    }
+}
+
 /// Files in memory, by absolute path; a directory is there when a file within it is.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles(BTreeMap<PathBuf, Vec<u8>>);

@@ -34,7 +34,7 @@ pub mod yaml;
 pub use self::advice::{Advice, advise};
 pub use self::diagnostic::{Diagnostic, Diagnostics, Severity, Style};
 pub use self::digest::service_digests;
-pub use self::files::{Files, MemoryFiles, RealFiles};
+pub use self::files::{DirectoryFiles, Files, MemoryFiles, RealFiles};
 pub use self::load::{Loaded, Model, load, load_model};
 pub use self::model::{Project, Service};
 pub use self::options::{FILE_NAMES, LoadOptions, OVERRIDE_NAMES, Step};

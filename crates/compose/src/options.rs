@@ -26,6 +26,8 @@ pub struct LoadOptions {
     pub profiles: Vec<String>,
     /// The project name; `None`: `COMPOSE_PROJECT_NAME`, `name` in a file, or the directory.
     pub project_name: Option<String>,
+    /// What the project is called where nothing names it; `None`: as its directory.
+    pub default_name: Option<String>,
     /// The services that are wanted, with what they depend on; none is all.
     pub services: Vec<String>,
     /// Whether networks, volumes, secrets, configs and models that no enabled service uses are kept.
@@ -60,6 +62,7 @@ impl Default for LoadOptions {
             environment: BTreeMap::new(),
             profiles: Vec::new(),
             project_name: None,
+            default_name: None,
             services: Vec::new(),
             keep_unused: false,
             skipped: BTreeSet::new(),

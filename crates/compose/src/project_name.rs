@@ -5,8 +5,8 @@ use crate::loader::Loader;
 use crate::options::{LoadOptions, Resolved};
 use crate::paths;
 
-/// Finds the name: the option, `COMPOSE_PROJECT_NAME`, `name` in the last file that has it, or the
-/// name of the directory. Empty where none of them has a letter or digit.
+/// Finds the name: the option, `COMPOSE_PROJECT_NAME`, `name` in the last file that has it, the
+/// default, or the name of the directory. Empty where none of them has a letter or digit.
 pub(crate) fn project_name(
     options: &LoadOptions,
     resolved: &Resolved,
@@ -25,7 +25,10 @@ pub(crate) fn project_name(
     }
     match loader.name_in_files(&resolved.files, &resolved.environment)? {
         Some(name) => Ok(normal(&name)),
-        None => Ok(normal(&paths::name(&resolved.directory))),
+        None => Ok(match &options.default_name {
+            Some(name) => normal(name),
+            None => normal(&paths::name(&resolved.directory)),
+        }),
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::net::SocketAddr;
 
+use towpath_compose::Diagnostics;
 use towpath_model::command::Refusal;
 use towpath_model::id::{EnvironmentId, ReleaseNumber, ServiceName};
 use towpath_model::port::PortError;
 use towpath_model::render::MissingSecrets;
+
+use crate::source::SourceError;
+use crate::source::app::AppTreeError;
 
 /// Any failure of the platform. None carries a secret's value.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +78,14 @@ pub enum Error {
     /// The source tree of the release was not uploaded.
     #[error("the source tree {0} was not uploaded")]
     NoSource(String),
-    /// The engine, or the router, did not do it.
-    #[error("the engine or router failed")]
+    /// A source tree was not taken.
+    #[error("the source tree is not taken")]
+    Source(#[from] SourceError),
+    /// What an app's author wrote is wrong.
+    #[error("{0}")]
+    Invalid(Diagnostics),
+    /// The engine, the router or Git did not do it.
+    #[error("the engine, the router or Git failed")]
     Port(#[from] PortError),
     /// The store did not do it.
     #[error("the store failed: {0}")]
@@ -94,6 +104,17 @@ pub enum Error {
     Stopping,
 }
 
+impl From<AppTreeError> for Error {
+    fn from(error: AppTreeError) -> Self {
+        match error {
+            AppTreeError::Invalid(found) => Self::Invalid(found),
+            AppTreeError::Files { path, source } => {
+                Self::Source(SourceError::Files { path, source })
+            }
+        }
+    }
+}
+
 /// What kind of failure it is, for statuses and exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -110,7 +131,11 @@ pub enum Kind {
 impl Error {
     /// Tells whether it failed for want of room on the disk.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Store(towpath_store::Error::Full { .. }))
+        match self {
+            Self::Store(error) => matches!(error, towpath_store::Error::Full { .. }),
+            Self::Source(error) => error.is_full(),
+            _ => false,
+        }
     }
 
     /// Returns what kind of failure it is.
@@ -129,12 +154,16 @@ impl Error {
             | Self::PortInUse(_)
             | Self::NotAdopted { .. }
             | Self::NoSource(_)
+            | Self::Invalid(_)
             | Self::Port(PortError::Refused(_))
             | Self::Store(towpath_store::Error::AlreadyExists(_)) => Kind::Refused,
             Self::Stopping | Self::NotDestroyed { .. } | Self::Port(PortError::Failed { .. }) => {
                 Kind::Unavailable
             }
-            Self::Store(_) | Self::Unreadable { .. } => Kind::Internal,
+            Self::Source(SourceError::Files { .. }) | Self::Store(_) | Self::Unreadable { .. } => {
+                Kind::Internal
+            }
+            Self::Source(_) => Kind::Refused,
         }
     }
 }

@@ -7,7 +7,9 @@ mod command;
 mod console;
 mod destroy;
 mod error;
+mod git;
 mod hub;
+mod intake;
 mod keeper;
 mod last_words;
 mod observe;
@@ -15,14 +17,18 @@ mod platform;
 mod query;
 mod release;
 mod secret;
+mod source;
 mod token;
 
 pub use adopt::{Adopt, Ports as AdoptedPorts};
 pub use command::Deploy;
 pub use console::{InstanceUsage, UsageWatch};
 pub use error::{Error, Kind};
+pub use git::Judgement;
 pub use keeper::Snapshot;
 pub use platform::{Config, Platform, Ports, SocketTest};
+pub use source::app::{AppTree, AppTreeError};
+pub use source::{Incoming, SourceError};
 pub use towpath_store::{
     BadEvent, EventOrder, EventProblem, EventQuery, NewToken, SecretInfo, Token, Verification,
 };

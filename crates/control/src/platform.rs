@@ -16,12 +16,15 @@ use towpath_model::id::EnvironmentId;
 use towpath_model::port::{
     Clock, DataDirectory, Engine, INTERNAL_PORTS, Prober, Redirects, Router,
 };
+use towpath_model::repository::{GitProgram, Repositories};
 use towpath_store::{Store, StoredEnvironment};
 
 use crate::destroy::Removals;
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::intake::{self, Intake};
 use crate::keeper::{Keeper, Snapshot};
+use crate::source::clear_leftovers;
 
 /// Tells whether a socket address can be listened on now.
 pub type SocketTest = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
@@ -41,6 +44,8 @@ pub struct Ports {
     pub router: Arc<dyn Router>,
     /// Who sends connections to published ports elsewhere.
     pub redirects: Arc<dyn Redirects>,
+    /// The Git repositories of apps.
+    pub repositories: Arc<dyn Repositories>,
     /// Who tells the time.
     pub clock: Arc<dyn Clock>,
     /// Whether a socket is free.
@@ -64,6 +69,8 @@ pub struct Config {
     pub internal_ports: RangeInclusive<u16>,
     /// How many releases of an app are kept for a rollback.
     pub keep_releases: u32,
+    /// How Git is run.
+    pub git: GitProgram,
 }
 
 impl Config {
@@ -73,6 +80,7 @@ impl Config {
             internal_ports: ports_of(&data),
             data,
             keep_releases: 10,
+            git: GitProgram::default(),
         }
     }
 }
@@ -99,6 +107,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) ports: Ports,
     pub(crate) hub: Hub,
+    pub(crate) intake: Intake,
     pub(crate) removals: Removals,
     keepers: Mutex<BTreeMap<EnvironmentId, Keeper>>,
     tasks: TaskTracker,
@@ -109,6 +118,7 @@ impl Platform {
     /// Starts the platform: every stored environment gets its keeper, which takes over whatever
     /// runs of it.
     pub async fn start(config: Config, ports: Ports) -> Result<Self, Error> {
+        clear_sources(config.data.sources()).await;
         let mut stored = Vec::new();
         for environment in ports.store.environments().await? {
             stored.push((read(&environment)?, environment.version));
@@ -122,10 +132,12 @@ impl Platform {
         let (hub, work) = Hub::new(Arc::clone(&ports.router), published, shutdown.child_token());
         tasks.spawn(work);
         let keepers = Mutex::new(BTreeMap::new());
+        let (intake, requests) = Intake::new();
         let shared = Arc::new(Shared {
             config,
             ports,
             hub,
+            intake,
             removals: Removals::default(),
             keepers,
             tasks,
@@ -135,7 +147,11 @@ impl Platform {
             shared.keep(environment, version);
         }
         shared.resume_destructions().await?;
-        Ok(Self { shared })
+        let platform = Self { shared };
+        let stop = platform.shared.stopping();
+        let work = intake::run(platform.clone(), requests, stop);
+        platform.shared.tasks.spawn(work);
+        Ok(platform)
     }
 
     /// Stops the platform's tasks. What runs goes on running, and the router goes on serving.
@@ -251,6 +267,15 @@ impl Shared {
         let (keeper, work) = Keeper::new(Arc::clone(self), environment, version, stop);
         self.keepers().insert(id, keeper);
         self.tasks.spawn(work);
+    }
+}
+
+/// Removes what came in half when an earlier control plane was killed.
+async fn clear_sources(sources: std::path::PathBuf) {
+    let cleared = tokio::task::spawn_blocking(move || clear_leftovers(&sources)).await;
+    if let Err(error) = cleared.map_err(std::io::Error::other).flatten() {
+        // It takes room, and harms nothing.
+        tracing::warn!(%error, "unfinished source trees cannot be removed");
     }
 }
 

@@ -1,37 +1,13 @@
-//! What releases need on disk: source trees that were uploaded, and what may be pruned. Nothing
-//! that a kept release needs is ever removed.
+//! What releases need on disk, and what may be pruned. Nothing that a kept release needs is ever
+//! removed.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use towpath_model::environment::Environment;
-use towpath_model::id::{Digest, ReleaseNumber};
+use towpath_model::id::ReleaseNumber;
 
 use crate::error::Error;
-use crate::platform::{Platform, Shared};
-
-impl Platform {
-    /// Tells whether a source tree was uploaded.
-    pub async fn source_exists(&self, digest: &Digest) -> Result<bool, Error> {
-        Ok(self.shared.ports.store.source(digest).await?.is_some())
-    }
-
-    /// Returns where a source tree is unpacked.
-    pub fn source_directory(&self, digest: &Digest) -> PathBuf {
-        self.shared.config.data.source(digest)
-    }
-
-    /// Writes down that a source tree of so many bytes is there, whole.
-    pub async fn record_source(&self, digest: &Digest, size: u64) -> Result<(), Error> {
-        let now = self.shared.ports.clock.now();
-        Ok(self
-            .shared
-            .ports
-            .store
-            .record_source(digest, size, now)
-            .await?)
-    }
-}
+use crate::platform::Shared;
 
 impl Shared {
     /// Removes what no kept release needs. A failure is logged: the next deployment tries again.

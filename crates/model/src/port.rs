@@ -18,7 +18,7 @@ use crate::adoption::takeover::Redirect;
 use crate::container::{BuildSecret, Image};
 use crate::duration;
 use crate::id::{
-    Digest, EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName, WorkloadId,
+    AppName, Digest, EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName, WorkloadId,
 };
 use crate::observation::{ArtifactState, Network, ObservedInstance, ProbeRecord};
 use crate::routing::{RouteTable, RouterReport};
@@ -344,6 +344,21 @@ impl DataDirectory {
     /// Returns where the source tree with this digest is unpacked.
     pub fn source(&self, digest: &Digest) -> PathBuf {
         self.sources().join(digest.as_str())
+    }
+
+    /// Returns where all Git repositories are.
+    pub fn repositories(&self) -> PathBuf {
+        self.0.join("git")
+    }
+
+    /// Returns where the Git repository of an app is.
+    pub fn repository(&self, app: &AppName) -> PathBuf {
+        self.repositories().join(format!("{app}.git"))
+    }
+
+    /// Returns where the hooks are that Git runs for every repository.
+    pub fn hooks(&self) -> PathBuf {
+        self.repositories().join("hooks")
     }
 
     /// Returns where an engine keeps what it has of an environment.

@@ -7,9 +7,12 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use towpath_api::client::ACTOR;
 
 use crate::app::Context;
+use crate::git;
 use crate::problem::Error;
 
 /// The longest name that is written into the audit trail.
@@ -59,17 +62,49 @@ pub(crate) async fn bearer(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Error> {
+    let is_git = request.uri().path().starts_with(git::PREFIX);
+    let unauthorized = || match is_git {
+        true => Error::UnauthorizedGit,
+        false => Error::Unauthorized,
+    };
     let presented = request
         .headers()
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim().to_owned())
-        .ok_or(Error::Unauthorized)?;
+        .and_then(|(scheme, credentials)| match scheme {
+            _ if scheme.eq_ignore_ascii_case("bearer") => Some(credentials.trim().to_owned()),
+            _ if is_git && scheme.eq_ignore_ascii_case("basic") => password(credentials.trim()),
+            _ => None,
+        })
+        .ok_or_else(unauthorized)?;
     let token = context.platform.verify_token(&presented).await?;
-    let name = token.ok_or(Error::Unauthorized)?.name;
+    let name = token.ok_or_else(unauthorized)?.name;
     request
         .extensions_mut()
         .insert(Actor(format!("token {name}")));
     Ok(next.run(request).await)
+}
+
+/// Returns the token of Basic credentials (RFC 7617): the password, or the name where there is no
+/// password, as in `https://TOKEN@host`.
+fn password(credentials: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
+    let (name, password) = text.split_once(':')?;
+    let token = if password.is_empty() { name } else { password };
+    Some(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_the_password_or_the_name() {
+        let of = |text: &str| password(&STANDARD.encode(text));
+        assert_eq!(of("ada:towpath_x").as_deref(), Some("towpath_x"));
+        assert_eq!(of("towpath_x:").as_deref(), Some("towpath_x"));
+        assert_eq!(of("ada:a:b").as_deref(), Some("a:b"));
+        assert_eq!(of("nothing"), None);
+        assert_eq!(password("%%%"), None);
+    }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::problem::Error;
-use crate::{actor, endpoint};
+use crate::{actor, endpoint, git};
 
 /// The largest body of a request in JSON. A draft has the contents of all Compose `configs`.
 const JSON_BYTES_MAX: usize = 32 << 20;
@@ -44,6 +44,7 @@ pub(crate) fn service(context: Context, door: Door) -> Router {
         .expect("the document has only string keys");
     let router = Router::new()
         .merge(endpoints)
+        .merge(git::routes())
         .route("/openapi.json", axum::routing::get(openapi_json(json)))
         .fallback(|| async { Error::NoRoute })
         .method_not_allowed_fallback(|| async { Error::NoMethod })

@@ -8,10 +8,10 @@ mod app;
 mod carry;
 mod endpoint;
 mod extract;
+mod git;
 mod listen;
 mod map;
 mod problem;
-mod unpack;
 
 pub use app::{Context, openapi};
 pub use listen::{Config, Error, Listeners, serve};

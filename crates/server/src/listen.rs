@@ -10,7 +10,6 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::app::{Context, Door, service};
-use crate::endpoint::source::clear_leftovers;
 
 /// The longest path of a unix socket, its end included (`sun_path` in unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
@@ -128,12 +127,6 @@ async fn open_unix(path: &Path) -> Result<UnixListener, Error> {
 /// Serves until [`Context::stop`] is cancelled and the requests in flight ended, or five seconds
 /// later at the latest.
 pub async fn serve(listeners: Listeners, context: Context) -> io::Result<()> {
-    let sources = context.platform.data().sources();
-    let cleared = tokio::task::spawn_blocking(move || clear_leftovers(&sources)).await;
-    if let Err(error) = cleared.map_err(io::Error::other).flatten() {
-        // They take room, and harm nothing.
-        tracing::warn!(%error, "unfinished uploads cannot be removed");
-    }
     let stop = context.stop.clone();
     let mut servers: JoinSet<io::Result<()>> = JoinSet::new();
     let owner = service(context.clone(), Door::Owner);

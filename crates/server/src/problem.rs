@@ -5,9 +5,7 @@ use axum::response::{IntoResponse, Response};
 use towpath_api::Problem;
 use towpath_api::frame::PROTOCOL;
 use towpath_api::problem::MEDIA_TYPE;
-use towpath_control::Kind;
-
-use crate::unpack;
+use towpath_control::{Kind, SourceError};
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -15,15 +13,21 @@ pub(crate) enum Error {
     /// The platform did not do it.
     #[error(transparent)]
     Control(#[from] towpath_control::Error),
-    /// An upload was not taken.
-    #[error(transparent)]
-    Upload(#[from] unpack::Error),
     /// The request cannot be understood.
     #[error("{0}")]
     BadRequest(String),
     /// Nobody knows who asks.
     #[error("a valid bearer token is needed here; `towpath token create` makes one")]
     Unauthorized,
+    /// Nobody knows who asks, and Git is to ask its user.
+    #[error("a token is needed here as the password; `towpath token create` makes one")]
+    UnauthorizedGit,
+    /// Git did not answer.
+    #[error("git http-backend failed: {0}")]
+    Git(String),
+    /// Too much is under way.
+    #[error("too many pushes and fetches are under way: try again in a while")]
+    Busy,
     /// It is known who asks, and they may not.
     #[error("only the owner of the data directory may do this, on the machine itself")]
     Forbidden,
@@ -65,6 +69,7 @@ const UNAVAILABLE: Sort = (
     "Not possible at the moment",
 );
 const FULL: Sort = (StatusCode::INSUFFICIENT_STORAGE, "full", "No room left");
+const TOO_LARGE: Sort = (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large");
 const INTERNAL: Sort = (
     StatusCode::INTERNAL_SERVER_ERROR,
     "internal",
@@ -75,19 +80,18 @@ impl Error {
     fn sort(&self) -> Sort {
         match self {
             Self::Control(error) => of_control(error),
-            Self::Upload(error) if error.is_full() => FULL,
-            Self::Upload(unpack::Error::TooLarge(_)) | Self::TooLarge(_) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large")
-            }
-            Self::Upload(unpack::Error::Files { .. }) => INTERNAL,
-            Self::Upload(_) => INVALID,
+            Self::TooLarge(_) => TOO_LARGE,
             Self::BadRequest(_) => BAD_REQUEST,
             Self::NoUpgrade => (
                 StatusCode::UPGRADE_REQUIRED,
                 "bad-request",
                 "Upgrade required",
             ),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed"),
+            Self::Git(_) => INTERNAL,
+            Self::Busy => UNAVAILABLE,
+            Self::Unauthorized | Self::UnauthorizedGit => {
+                (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed")
+            }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::NoRoute | Self::NotFound(_) => NOT_FOUND,
             Self::NoMethod => (
@@ -117,8 +121,12 @@ fn of_control(error: &towpath_control::Error) -> Sort {
         | Control::PortOfEnvironment { .. }
         | Control::PortInUse(_)
         | Control::NotAdopted { .. }
-        | Control::NoSource(_) => INVALID,
+        | Control::NoSource(_)
+        | Control::Invalid(_) => INVALID,
         other if other.is_full() => FULL,
+        Control::Source(SourceError::TooLarge(_)) => TOO_LARGE,
+        Control::Source(SourceError::Files { .. }) => INTERNAL,
+        Control::Source(_) => INVALID,
         other => match other.kind() {
             Kind::NotFound => NOT_FOUND,
             Kind::Refused => REFUSED,
@@ -162,7 +170,11 @@ impl IntoResponse for Error {
             headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let scheme = match self {
+                Self::UnauthorizedGit => "Basic realm=\"Towpath\", charset=\"UTF-8\"",
+                _ => "Bearer",
+            };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
         }
         response
     }

@@ -202,6 +202,11 @@ fn migrations() -> Vec<Migration> {
             "destructions",
             include_str!("migrations/0002_destructions.sql"),
         ),
+        migration(
+            3,
+            "repositories",
+            include_str!("migrations/0003_repositories.sql"),
+        ),
     ]
 }
 

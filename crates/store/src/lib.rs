@@ -18,6 +18,7 @@ mod lock;
 mod port;
 mod release;
 mod rendering;
+mod repository;
 mod row;
 mod secret;
 mod source;

@@ -25,8 +25,10 @@ use towpath_model::port::{
     Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, InstanceStart,
     LogLines, LogQuery, PortError, ProbeTarget, Prober, Redirects, Router, Stop, Volumes,
 };
+use towpath_model::repository::GitProgram;
 use towpath_model::routing::{RouteTable, RouterReport};
 use towpath_model::workload::{Command, SecretValue};
+use towpath_pipeline::GitRepositories;
 use towpath_store::{MasterKey, Store};
 
 pub use console::WorldConsole;
@@ -96,6 +98,7 @@ impl World {
     /// Starts a platform in this world, with its store in a directory. Port 9 is never free.
     pub async fn platform(self: &Arc<Self>, directory: &Path) -> Anyhow<Platform> {
         let key = MasterKey::from_directory(directory)?;
+        let data = DataDirectory(directory.to_owned());
         let ports = Ports {
             store: Arc::new(Store::open(directory, key).await?),
             engine: Arc::new(WorldEngine(Arc::clone(self))),
@@ -103,10 +106,11 @@ impl World {
             prober: Arc::new(WorldProber::new(Arc::clone(self))),
             router: Arc::new(WorldRouter(Arc::clone(self))),
             redirects: Arc::new(WorldRedirects::default()),
+            repositories: Arc::new(GitRepositories::new(data.clone(), GitProgram::default())),
             clock: Arc::new(Now),
             is_free: Arc::new(|address| address.port() != 9),
         };
-        let config = Config::new(DataDirectory(directory.to_owned()));
+        let config = Config::new(data);
         Ok(Platform::start(config, ports).await?)
     }
 

@@ -24,18 +24,26 @@ fn main() -> ExitCode {
     match words.next().as_ref().and_then(|word| word.to_str()) {
         Some(role::SHIM) => return towpath_engine::shim::main(words),
         Some(role::LAUNCHES) => return launches(words),
+        Some(role::PRE_RECEIVE) => {
+            return run(async { role::pre_receive::run(&settings::variables()).await });
+        }
         _ => {}
     }
     let arguments = Arguments::parse();
     let settings = Settings::from_environment();
+    run(async {
+        let outcome = command::run(arguments, settings).await;
+        outcome.unwrap_or_else(|error| exit::report(&error))
+    })
+}
+
+/// Runs to the end what needs a runtime.
+fn run(work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(async {
-            let outcome = command::run(arguments, settings).await;
-            outcome.unwrap_or_else(|error| exit::report(&error))
-        }),
+        Ok(runtime) => runtime.block_on(work),
         Err(error) => exit::report(&anyhow::Error::from(error).context("cannot start the runtime")),
     }
 }

@@ -1,7 +1,8 @@
-//! The roles that are processes of their own: the control plane, the data plane, and two that are
-//! never typed. Not the commands that speak to them.
+//! The roles that are processes of their own: the control plane, the data plane, and those that
+//! are never typed. Not the commands that speak to them.
 
 pub(crate) mod clock;
+pub(crate) mod pre_receive;
 pub(crate) mod router;
 pub(crate) mod serve;
 
@@ -9,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// The supervisor of one instance.
 pub(crate) const SHIM: &str = "__shim";
+
+/// The hook that Git runs before it takes a push.
+pub(crate) const PRE_RECEIVE: &str = "__pre-receive";
 
 /// A service of the example app.
 pub(crate) const LAUNCHES: &str = "__launches";

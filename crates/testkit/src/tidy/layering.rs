@@ -24,19 +24,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     (STORE, &[COMPOSE, MODEL]),
     (ENGINE, &[COMPOSE, MODEL]),
     (ROUTER, &[COMPOSE, MODEL]),
+    (PIPELINE, &[COMPOSE, MODEL]),
     (API, &[COMPOSE, MODEL]),
-    (CONTROL, &[MODEL, STORE]),
+    (CONTROL, &[COMPOSE, MODEL, STORE]),
     (SERVER, &[MODEL, CONTROL, API]),
     (
         "towpath",
         &[
-            COMPOSE, LOAD, LAUNCHES, MODEL, STORE, ENGINE, ROUTER, API, CONTROL, SERVER,
+            COMPOSE, LOAD, LAUNCHES, MODEL, STORE, ENGINE, ROUTER, PIPELINE, API, CONTROL, SERVER,
         ],
     ),
     (
         "towpath-testkit",
         &[
-            COMPOSE, LOAD, LAUNCHES, MODEL, STORE, ENGINE, ROUTER, API, CONTROL, SERVER,
+            COMPOSE, LOAD, LAUNCHES, MODEL, STORE, ENGINE, ROUTER, PIPELINE, API, CONTROL, SERVER,
         ],
     ),
 ];
@@ -48,6 +49,7 @@ const MODEL: &str = "towpath-model";
 const STORE: &str = "towpath-store";
 const ENGINE: &str = "towpath-engine";
 const ROUTER: &str = "towpath-router";
+const PIPELINE: &str = "towpath-pipeline";
 const API: &str = "towpath-api";
 const CONTROL: &str = "towpath-control";
 const SERVER: &str = "towpath-server";

@@ -72,8 +72,7 @@ impl SourceTree {
                 continue;
             }
             let content = content(entry.path(), kind)?;
-            let file = Digest::of(format!("{kind:?} {content}").as_bytes());
-            files.insert(path.to_string(), file);
+            files.insert(path.to_string(), kind.digest(&content));
             tree.insert(path.clone(), kind, content);
             entries.push((path, kind));
         }

@@ -17,12 +17,14 @@ use towpath_engine::probe::{HttpProber, RunInInstance};
 use towpath_engine::process::{ProcessConfig, ProcessEngine};
 use towpath_engine::redirect::PacketFilter;
 use towpath_model::port::{Clock, DataDirectory};
+use towpath_model::repository::GitProgram;
+use towpath_pipeline::GitRepositories;
 use towpath_server::{Context as ServerContext, Listeners};
 use towpath_store::{MasterKey, Store};
 
 use super::clock::SystemClock;
 use super::router::{self, RouterPort, find_or_start};
-use super::{SHIM, api_socket};
+use super::{SHIM, api_socket, pre_receive};
 use crate::settings::Settings;
 
 /// Runs the control plane until it is told to stop. What it started goes on.
@@ -39,6 +41,8 @@ pub(crate) async fn run(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let directory = DataDirectory(data.to_owned());
     let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let git = git_program(&settings.variables);
+    pre_receive::install(&directory, &program)?;
     let mut process = ProcessConfig::new(program, vec![SHIM.into()]);
     process.base_environment = base_environment(&settings.variables);
     let processes = ProcessEngine::open(&directory, Arc::clone(&clock), process)?;
@@ -56,6 +60,7 @@ pub(crate) async fn run(
         prober,
         router: router_port,
         redirects: Arc::new(PacketFilter::new(&directory)),
+        repositories: Arc::new(GitRepositories::new(directory.clone(), git.clone())),
         clock,
         is_free,
     };
@@ -65,7 +70,11 @@ pub(crate) async fn run(
         tcp: listen,
     };
     let listeners = Listeners::open(&doors).await?;
-    let platform = Platform::start(Config::new(directory), ports).await?;
+    let config = Config {
+        git,
+        ..Config::new(directory)
+    };
+    let platform = Platform::start(config, ports).await?;
     let stop = CancellationToken::new();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let context = ServerContext {
@@ -100,6 +109,15 @@ fn base_environment(variables: &BTreeMap<String, String>) -> BTreeMap<String, St
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), variables.get(name)?.clone())))
         .collect()
+}
+
+/// Returns how Git is run: the one that is found as this program's user finds it.
+fn git_program(variables: &BTreeMap<String, String>) -> GitProgram {
+    let mut git = GitProgram::default();
+    if let Some(path) = variables.get("PATH").filter(|path| !path.is_empty()) {
+        git.search_path.clone_from(path);
+    }
+    git
 }
 
 /// Returns where Docker is, and who one is at registries: as the Docker CLI has it.

@@ -22,6 +22,7 @@ mod input;
 mod kill;
 mod operate;
 mod orphans;
+mod push;
 mod secrecy;
 mod sides;
 mod taken;

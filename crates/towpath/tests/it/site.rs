@@ -37,6 +37,8 @@ pub(crate) struct Site {
     temporary: Option<TempDir>,
     control_plane: Option<Child>,
     port: u16,
+    /// Where the API answers on TCP.
+    listen: Option<SocketAddr>,
     /// Where Docker listens, when it is not that of all tests.
     docker_host: Option<String>,
 }
@@ -115,8 +117,20 @@ impl Site {
             temporary: Some(temporary),
             control_plane: None,
             port: free_port(),
+            listen: None,
             docker_host: None,
         }
+    }
+
+    /// Answers on TCP too.
+    pub(crate) fn listening(mut self) -> Self {
+        self.listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+        self
+    }
+
+    /// Where the API answers on TCP.
+    pub(crate) fn api_address(&self) -> SocketAddr {
+        self.listen.unwrap()
     }
 
     /// Has another Docker than that of all tests.
@@ -243,8 +257,13 @@ impl Site {
             .append(true)
             .open(self.home().join("serve.log"))
             .unwrap();
+        let listen = self.listen.map(|address| address.to_string());
+        let mut words = vec!["serve"];
+        if let Some(listen) = &listen {
+            words.extend(["--listen", listen.as_str()]);
+        }
         let mut child = self
-            .command(&["serve"])
+            .command(&words)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -1,6 +1,6 @@
-//! Takes an uploaded archive apart into a source tree. Nothing of it can get outside of its
+//! Takes an archive apart into a source tree. Nothing of it can get outside of its
 //! directory: paths are checked, links are made last, and other things than files are refused. Not
-//! the upload itself.
+//! where the archive is from.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,15 +10,18 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use tar::EntryType;
-use towpath_api::tree::{BadPath, ContentHash, ENTRIES_MAX, EntryKind, Tree, TreePath};
 use towpath_model::id::Digest;
+use towpath_model::tree::{BadPath, ContentHash, ENTRIES_MAX, EntryKind, Tree, TreePath};
 
 /// The most bytes that the files of a tree may have together.
 const TREE_BYTES_MAX: u64 = 8 << 30;
 
+/// The most that is read behind the end of an archive, where only zeros may be.
+const PADDING_BYTES_MAX: u64 = 1 << 20;
+
 /// Why an archive was not taken.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// It is no archive, or a broken one.
     #[error("the archive cannot be read")]
     Archive(#[source] io::Error),
@@ -57,8 +60,14 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Says what of the disk failed.
+    pub fn files(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Files { path, source }
+    }
+
     /// Tells whether there was no room.
-    pub(crate) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         let Self::Files { source, .. } = self else {
             return false;
         };
@@ -78,27 +87,31 @@ pub(crate) struct Unpacked {
 
 /// Unpacks a gzipped tar archive into `directory`, which must not be there yet. Blocks.
 pub(crate) fn unpack(archive: impl Read, directory: &Path) -> Result<Unpacked, Error> {
+    unpack_tar(GzDecoder::new(archive), directory)
+}
+
+/// Unpacks a tar archive into `directory`, which must not be there yet, and reads it to its end.
+/// Blocks.
+pub(crate) fn unpack_tar(archive: impl Read, directory: &Path) -> Result<Unpacked, Error> {
     let mut unpacker = Unpacker {
         directory,
         tree: Tree::default(),
         links: BTreeMap::new(),
         bytes: 0,
     };
-    fs::create_dir(directory).map_err(files(directory))?;
-    let mut archive = tar::Archive::new(GzDecoder::new(archive));
+    fs::create_dir(directory).map_err(Error::files(directory))?;
+    let mut archive = tar::Archive::new(archive);
     for entry in archive.entries().map_err(Error::Archive)? {
         unpacker.entry(entry.map_err(Error::Archive)?)?;
     }
     unpacker.make_links()?;
+    // Whoever writes it may say only at the very end that it failed.
+    let mut rest = archive.into_inner().take(PADDING_BYTES_MAX);
+    io::copy(&mut rest, &mut io::sink()).map_err(Error::Archive)?;
     Ok(Unpacked {
         digest: unpacker.tree.digest(),
         bytes: unpacker.bytes,
     })
-}
-
-fn files(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Files { path, source }
 }
 
 struct Unpacker<'d> {
@@ -141,20 +154,20 @@ impl Unpacker<'_> {
             return Ok(());
         }
         let path = self.directory.join(TreePath::new(name)?.as_str());
-        fs::create_dir_all(&path).map_err(files(&path))
+        fs::create_dir_all(&path).map_err(Error::files(&path))
     }
 
     fn file(&mut self, at: TreePath, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Error> {
         let path = self.directory.join(at.as_str());
         let parent = path.parent().unwrap_or(self.directory);
-        fs::create_dir_all(parent).map_err(files(parent))?;
+        fs::create_dir_all(parent).map_err(Error::files(parent))?;
         let executable = entry.header().mode().map_err(Error::Archive)? & 0o100 != 0;
         let mut file = File::options()
             .write(true)
             .create_new(true)
             .mode(if executable { 0o755 } else { 0o644 })
             .open(&path)
-            .map_err(files(&path))?;
+            .map_err(Error::files(&path))?;
         let mut hash = ContentHash::default();
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -171,7 +184,7 @@ impl Unpacker<'_> {
                 return Err(Error::TooLarge(message));
             }
             hash.update(piece);
-            file.write_all(piece).map_err(files(&path))?;
+            file.write_all(piece).map_err(Error::files(&path))?;
         }
         let kind = if executable {
             EntryKind::Executable
@@ -200,16 +213,16 @@ impl Unpacker<'_> {
         let root = self
             .directory
             .canonicalize()
-            .map_err(files(self.directory))?;
+            .map_err(Error::files(self.directory))?;
         for (at, target) in &self.links {
             let path = self.directory.join(at);
             let parent = path.parent().unwrap_or(self.directory);
-            fs::create_dir_all(parent).map_err(files(parent))?;
+            fs::create_dir_all(parent).map_err(Error::files(parent))?;
             match symlink(target, &path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(Error::Twice(at.clone()));
                 }
-                made => made.map_err(files(&path))?,
+                made => made.map_err(Error::files(&path))?,
             }
         }
         for at in self.links.keys() {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use sha2::Digest as _;
-use towpath_model::id::Digest;
+
+use crate::id::Digest;
 
 /// The largest archive of a source tree that a server takes, in bytes, as it is sent.
 pub const ARCHIVE_BYTES_MAX: u64 = 1 << 30;
@@ -28,6 +29,11 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// Returns the digest of an entry whose content has a digest: of that, and of what it is.
+    pub fn digest(self, content: &Digest) -> Digest {
+        Digest::of(format!("{self:?} {content}").as_bytes())
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::File => "file",

@@ -1,0 +1,251 @@
+//! Pushes to Towpath with a real Git: what is taken, what is refused and how that is said.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+use towpath_api::client::EventFilter;
+
+use crate::site::{Answer, LONGEST, Site};
+
+const COMPOSE: &str = "services: { web: { image: busybox, command: [httpd, -f] } }\n";
+
+/// A control plane that listens, a token for it, and a repository to push from.
+struct Pusher {
+    site: Site,
+    token: String,
+    work: PathBuf,
+}
+
+impl Pusher {
+    async fn new() -> Self {
+        let mut site = Site::new().listening();
+        site.serve().await;
+        let token = site.client().create_token("laptop").await.unwrap().secret;
+        let work = site.root().join("work");
+        std::fs::create_dir(&work).unwrap();
+        let pusher = Self { site, token, work };
+        pusher
+            .git(&["init", "--quiet", "--initial-branch=main"])
+            .await
+            .exited(0);
+        pusher
+    }
+
+    fn url(&self, app: &str) -> String {
+        let address = self.site.api_address();
+        format!("http://ada:{}@{address}/git/{app}", self.token)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.work.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    async fn git(&self, arguments: &[&str]) -> Answer {
+        self.git_in(&self.work, arguments).await
+    }
+
+    async fn git_in(&self, directory: &Path, arguments: &[&str]) -> Answer {
+        let mut command = Command::new("git");
+        command
+            .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.com"])
+            .args(arguments)
+            .current_dir(directory)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(LONGEST, command.output()).await;
+        let output = output.expect("Git ends in time").unwrap();
+        Answer {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Commits everything. Returns the commit.
+    async fn commit(&self, message: &str) -> String {
+        self.git(&["add", "--all"]).await.exited(0);
+        self.git(&["commit", "--quiet", "-m", message])
+            .await
+            .exited(0);
+        let head = self.git(&["rev-parse", "HEAD"]).await.exited(0);
+        head.stdout.trim().to_owned()
+    }
+
+    async fn push(&self, what: &[&str]) -> Answer {
+        let url = self.url("shop");
+        self.git(&[&["push", url.as_str()], what].concat()).await
+    }
+
+    /// Returns the branches and tags that Towpath has.
+    async fn references(&self) -> Vec<String> {
+        let listed = self.git(&["ls-remote", "--refs", &self.url("shop")]).await;
+        let lines = listed.exited(0).stdout;
+        let names = lines
+            .lines()
+            .map(|line| line.split('\t').nth(1).unwrap().to_owned());
+        names.collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sound_commit_is_taken_and_its_tree_is_kept_as_a_source() {
+    let pusher = Pusher::new().await;
+    pusher.write("compose.yaml", COMPOSE);
+    pusher.write("bin/run", "#!/bin/sh\n");
+    pusher.write(".gitattributes", "bin export-ignore\n");
+    std::os::unix::fs::symlink("bin/run", pusher.work.join("current")).unwrap();
+    let head = pusher.commit("Serve pages").await;
+    let pushed = pusher.push(&["main"]).await.exited(0);
+    let said = format!("remote: branch main: {} is a sound `shop`", &head[..10]);
+    assert!(pushed.stderr.contains(&said), "{}", pushed.stderr);
+    let taken = "remote: branch main: taken in as source ";
+    let (_, source) = pushed.stderr.split_once(taken).expect(&pushed.stderr);
+    let source = source.split_whitespace().next().unwrap();
+
+    let sources = pusher.site.home().join("sources");
+    let mut kept = std::fs::read_dir(sources)
+        .unwrap()
+        .map(|one| one.unwrap().path());
+    let tree = kept.next().unwrap();
+    assert!(
+        tree.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(source)
+    );
+    assert_eq!(kept.next(), None);
+    let run = std::fs::read_to_string(tree.join("current")).unwrap();
+    assert_eq!(run, "#!/bin/sh\n", "all that is committed is there");
+
+    let events = pusher.site.client().events(&EventFilter::default()).await;
+    let events = events.unwrap();
+    let moved = events
+        .iter()
+        .find(|one| one.what == "reference.moved")
+        .unwrap();
+    assert_eq!(moved.actor, "token laptop");
+    assert_eq!(moved.subject, "shop refs/heads/main");
+    assert_eq!(moved.to.as_deref(), Some(head.as_str()));
+
+    let clone = pusher.site.root().join("clone");
+    let (url, clone) = (pusher.url("shop"), clone.to_str().unwrap());
+    pusher
+        .git(&["clone", "--quiet", &url, clone])
+        .await
+        .exited(0);
+    let cloned = pusher
+        .git_in(Path::new(clone), &["rev-parse", "HEAD"])
+        .await;
+    assert_eq!(cloned.exited(0).stdout.trim(), head);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_does_not_render_is_refused_with_its_place_and_nothing_moves() {
+    let pusher = Pusher::new().await;
+    pusher.write("compose.yaml", COMPOSE);
+    pusher.write("towpath.yaml", "environments:\n  dev: { engin: docker }\n");
+    pusher.commit("Misspell").await;
+    let refused = pusher.push(&["main"]).await;
+    assert_ne!(refused.code, 0, "{}", refused.stderr);
+    let place = "remote: towpath.yaml:2:10: error: ";
+    assert!(refused.stderr.contains(place), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("pre-receive hook declined"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(pusher.references().await, Vec::<String>::new());
+
+    pusher.write("towpath.yaml", "environments:\n  dev: { engine: docker }\n");
+    pusher.commit("Mend").await;
+    pusher.push(&["main", "HEAD:refs/tags/v1"]).await.exited(0);
+    assert_eq!(
+        pusher.references().await,
+        ["refs/heads/main", "refs/tags/v1"]
+    );
+    // Of two, one bad one is enough: all or nothing is taken.
+    pusher.write("compose.yaml", "services: [\n");
+    pusher.commit("Break").await;
+    let refused = pusher
+        .push(&["HEAD~1:refs/heads/good", "HEAD:refs/heads/bad"])
+        .await;
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.stderr.contains("remote: compose.yaml:"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(
+        pusher.references().await,
+        ["refs/heads/main", "refs/tags/v1"]
+    );
+    pusher.push(&[":refs/tags/v1"]).await.exited(0);
+    assert_eq!(pusher.references().await, ["refs/heads/main"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_source_tree_or_no_branch_is_refused_with_a_reason() {
+    let pusher = Pusher::new().await;
+    pusher.write("compose.yaml", COMPOSE);
+    let head = pusher.commit("One").await;
+    let notes = pusher.push(&["HEAD:refs/notes/x"]).await;
+    assert_ne!(notes.code, 0);
+    assert!(
+        notes.stderr.contains("only branches and tags"),
+        "{}",
+        notes.stderr
+    );
+
+    let module = format!("160000,{head},modules/other");
+    pusher
+        .git(&["update-index", "--add", "--cacheinfo", &module])
+        .await
+        .exited(0);
+    pusher
+        .git(&["commit", "--quiet", "-m", "Submodule"])
+        .await
+        .exited(0);
+    let refused = pusher.push(&["main"]).await;
+    assert_ne!(refused.code, 0);
+    let reason = "remote: error: modules/other is a Git submodule";
+    assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+
+    pusher
+        .git(&["reset", "--quiet", "--hard", &head])
+        .await
+        .exited(0);
+    std::os::unix::fs::symlink("/etc/passwd", pusher.work.join("users")).unwrap();
+    pusher.commit("Reach out").await;
+    let refused = pusher.push(&["main"]).await;
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.stderr.contains("`users` leads outside"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(pusher.references().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_pushes_or_reads_without_a_token() {
+    let mut pusher = Pusher::new().await;
+    pusher.write("compose.yaml", COMPOSE);
+    pusher.commit("One").await;
+    pusher.push(&["main"]).await.exited(0);
+    let elsewhere = pusher.url("nowhere");
+    let missing = pusher.git(&["ls-remote", &elsewhere]).await;
+    assert_eq!(missing.code, 128, "{}", missing.stderr);
+    pusher.token = "towpath_wrong".to_owned();
+    for arguments in [
+        ["ls-remote", &pusher.url("shop")],
+        ["push", &pusher.url("shop")],
+    ] {
+        let refused = pusher.git(&arguments).await;
+        assert_eq!(refused.code, 128, "{}", refused.stderr);
+    }
+}
