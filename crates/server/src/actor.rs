@@ -63,9 +63,12 @@ pub(crate) async fn bearer(
     next: Next,
 ) -> Result<Response, Error> {
     let is_git = request.uri().path().starts_with(git::PREFIX);
-    let unauthorized = || match is_git {
-        true => Error::UnauthorizedGit,
-        false => Error::Unauthorized,
+    let unauthorized = || {
+        if is_git {
+            Error::UnauthorizedGit
+        } else {
+            Error::Unauthorized
+        }
     };
     let presented = request
         .headers()

@@ -70,7 +70,7 @@ pub(super) fn line(band: Band, text: &str) -> Bytes {
     };
     let mut packet = String::with_capacity(end + 6);
     // The length counts itself, the band and the line's end.
-    write!(packet, "{:04x}{band}{text}\n", end + 6).expect("writing to a string cannot fail");
+    writeln!(packet, "{:04x}{band}{text}", end + 6).expect("writing to a string cannot fail");
     Bytes::from(packet)
 }
 
