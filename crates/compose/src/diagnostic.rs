@@ -260,7 +260,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Position, Source};
+    use crate::source::Position;
 
     fn example() -> Diagnostic {
         let source = Source::new("compose.yaml", "services:\n  web:\n    imge: nginx\n");

@@ -84,9 +84,12 @@ pub enum Error {
     /// What an app's author wrote is wrong.
     #[error("{0}")]
     Invalid(Diagnostics),
-    /// The engine, the router or Git did not do it.
-    #[error("the engine, the router or Git failed")]
+    /// The engine, or the router, did not do it.
+    #[error("the engine or router failed")]
     Port(#[from] PortError),
+    /// Git did not do it.
+    #[error("the repository cannot be used")]
+    Git(#[source] PortError),
     /// The store did not do it.
     #[error("the store failed: {0}")]
     Store(#[from] towpath_store::Error),
@@ -156,10 +159,12 @@ impl Error {
             | Self::NoSource(_)
             | Self::Invalid(_)
             | Self::Port(PortError::Refused(_))
+            | Self::Git(PortError::Refused(_))
             | Self::Store(towpath_store::Error::AlreadyExists(_)) => Kind::Refused,
-            Self::Stopping | Self::NotDestroyed { .. } | Self::Port(PortError::Failed { .. }) => {
-                Kind::Unavailable
-            }
+            Self::Stopping
+            | Self::NotDestroyed { .. }
+            | Self::Port(PortError::Failed { .. })
+            | Self::Git(PortError::Failed { .. }) => Kind::Unavailable,
             Self::Source(SourceError::Files { .. }) | Self::Store(_) | Self::Unreadable { .. } => {
                 Kind::Internal
             }

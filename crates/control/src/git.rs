@@ -45,7 +45,8 @@ impl Platform {
 
     /// Tells whether an app has a repository.
     pub async fn has_repository(&self, app: &AppName) -> Result<bool, Error> {
-        Ok(self.shared.ports.repositories.exists(app).await?)
+        let exists = self.shared.ports.repositories.exists(app).await;
+        exists.map_err(Error::Git)
     }
 
     /// Makes the repository of an app, and registers the app, where they are not there.
@@ -55,7 +56,8 @@ impl Platform {
             Ok(_) | Err(towpath_store::Error::AlreadyExists(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(self.shared.ports.repositories.prepare(app).await?)
+        let prepared = self.shared.ports.repositories.prepare(app).await;
+        prepared.map_err(Error::Git)
     }
 
     /// Judges a push before any of it is taken: every commit that a branch or tag is to have must be an
@@ -128,7 +130,8 @@ impl Platform {
     /// Does what [`Self::take_in`] asks for. Only one may do so at a time.
     pub(crate) async fn take_in_now(&self, app: &AppName, actor: &str) -> Result<Vec<Push>, Error> {
         let ports = &self.shared.ports;
-        let present = ports.repositories.references(app).await?;
+        let present = ports.repositories.references(app).await;
+        let present = present.map_err(Error::Git)?;
         let taken = ports.store.taken_references(app).await?;
         for name in taken.keys().filter(|name| !present.contains_key(*name)) {
             let gone = self.moved(app, name, taken.get(name), None, actor);
@@ -162,7 +165,8 @@ impl Platform {
         let changed = match before {
             Some(before) => {
                 let repositories = &self.shared.ports.repositories;
-                repositories.changed_paths(app, before, commit).await?
+                let changed = repositories.changed_paths(app, before, commit).await;
+                changed.map_err(Error::Git)?
             }
             None => None,
         };
@@ -209,7 +213,8 @@ impl Platform {
         objects: &Objects,
     ) -> Result<CommitSource, Error> {
         let ports = &self.shared.ports;
-        let commit = ports.repositories.commit(app, id, objects).await?;
+        let commit = ports.repositories.commit(app, id, objects).await;
+        let commit = commit.map_err(Error::Git)?;
         if let Some(digest) = ports.store.commit_source(app, &commit.id).await? {
             return Ok(CommitSource {
                 commit,
@@ -217,12 +222,13 @@ impl Platform {
                 warnings: Vec::new(),
             });
         }
-        let submodules = ports.repositories.submodules(app, id, "", objects).await?;
+        let submodules = ports.repositories.submodules(app, id, "", objects);
+        let submodules = submodules.await.map_err(Error::Git)?;
         if let Some(first) = submodules.first() {
             let message = format!(
                 "{first} is a Git submodule, whose files are not in the commit: add the files themselves, or take the submodule out"
             );
-            return Err(PortError::Refused(message).into());
+            return Err(Error::Git(PortError::Refused(message)));
         }
         let (digest, bytes, warnings) = self.unpack_commit(app, &commit.id, objects).await?;
         let now = ports.clock.now();
@@ -244,11 +250,9 @@ impl Platform {
         objects: &Objects,
     ) -> Result<(Digest, u64, Vec<Diagnostic>), Error> {
         let incoming = self.incoming()?;
-        let archive = self
-            .shared
-            .ports
-            .repositories
-            .archive(app, id, "", objects)?;
+        let repositories = &self.shared.ports.repositories;
+        let archive = repositories.archive(app, id, "", objects);
+        let archive = archive.map_err(Error::Git)?;
         let (app, data) = (app.clone(), self.data().clone());
         blocking(move || {
             let unpacked = unpack_tar(archive, &incoming.tree())?;
@@ -270,7 +274,7 @@ fn refusal(
 ) -> Result<Vec<String>, Error> {
     let text = match &error {
         Error::Invalid(found) => found.render(Style::Plain),
-        Error::Port(PortError::Refused(message)) => format!("error: {message}"),
+        Error::Git(PortError::Refused(message)) => format!("error: {message}"),
         Error::Source(refused) if !matches!(refused, crate::SourceError::Files { .. }) => {
             format!("error: {}", crate::error::describe(&error))
         }

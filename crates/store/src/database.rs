@@ -203,9 +203,9 @@ fn migrations() -> Vec<Migration> {
             include_str!("migrations/0002_destructions.sql"),
         ),
         migration(
-            3,
+            4,
             "repositories",
-            include_str!("migrations/0003_repositories.sql"),
+            include_str!("migrations/0004_repositories.sql"),
         ),
     ]
 }

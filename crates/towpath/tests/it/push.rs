@@ -99,11 +99,12 @@ async fn a_sound_commit_is_taken_and_its_tree_is_kept_as_a_source() {
     pusher.write(".gitattributes", "bin export-ignore\n");
     std::os::unix::fs::symlink("bin/run", pusher.work.join("current")).unwrap();
     let head = pusher.commit("Serve pages").await;
-    let pushed = pusher.push(&["main"]).await.exited(0);
-    let said = format!("remote: branch main: {} is a sound `shop`", &head[..10]);
-    assert!(pushed.stderr.contains(&said), "{}", pushed.stderr);
+    let answer = pusher.push(&["main"]).await.exited(0);
+    let short = head.get(..10).unwrap();
+    let said = format!("remote: branch main: {short} is a sound `shop`");
+    assert!(answer.stderr.contains(&said), "{}", answer.stderr);
     let taken = "remote: branch main: taken in as source ";
-    let (_, source) = pushed.stderr.split_once(taken).expect(&pushed.stderr);
+    let (_, source) = answer.stderr.split_once(taken).expect(&answer.stderr);
     let source = source.split_whitespace().next().unwrap();
 
     let sources = pusher.site.home().join("sources");
