@@ -9,12 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use towpath_model::command::{OneOffRequest, program};
 use towpath_model::console::{
-    Attachment, ConsoleCommand, OneOff, OneOffs, Output, Session, SessionOutput, Usage,
+    Attachment, ConsoleCommand, Detached, OneOff, OneOffs, Output, Session, SessionOutput, Usage,
 };
 use towpath_model::environment::{Environment, Lifecycle};
 use towpath_model::id::{EnvironmentId, InstanceId, ServiceName};
 use towpath_model::instance::{Health, Phase};
 use towpath_model::port::PortError;
+use towpath_model::step::SYSTEM;
 
 use crate::error::Error;
 use crate::keeper::Snapshot;
@@ -117,7 +118,7 @@ impl Platform {
         // Whoever took the environment down meanwhile did not see it.
         let is_up = |snapshot: Arc<Snapshot>| snapshot.environment.lifecycle == Lifecycle::Up;
         if self.is_being_destroyed(id) || !self.snapshot(id).is_ok_and(is_up) {
-            shared.ports.console.settle(id, OneOffs::End).await?;
+            shared.settle(id, OneOffs::End).await?;
         }
         let session = audit.attend(started, attachment).await?;
         Ok((instance, session))
@@ -230,6 +231,21 @@ fn choose(
 }
 
 impl Shared {
+    /// Has one-off instances end that nobody wants any more, and writes down the ends that nobody was
+    /// attached to.
+    pub(crate) async fn settle(&self, id: &EnvironmentId, wanted: OneOffs) -> Result<(), Error> {
+        for end in self.ports.console.settle(id, wanted).await? {
+            let what = match end.of {
+                Detached::Command => "exec.ended",
+                Detached::OneOff => "run.ended",
+            };
+            let reason = Some(exit_code(end.code));
+            self.note(id, SYSTEM, (what, &end.id.local()), reason)
+                .await?;
+        }
+        Ok(())
+    }
+
     async fn note(
         &self,
         id: &EnvironmentId,
@@ -246,6 +262,10 @@ impl Shared {
             .await?;
         Ok(())
     }
+}
+
+fn exit_code(code: i32) -> String {
+    format!("exit code {code}")
 }
 
 /// Writes down how a command ended.
@@ -309,7 +329,7 @@ impl SessionOutput for Attended {
         {
             // A task of its own: whoever hears of the end may be gone before it is written down.
             // What else is known of it may have words of the command in it.
-            let reason = format!("exit code {}", end.code);
+            let reason = exit_code(end.code);
             let shared = Arc::clone(&audit.shared);
             drop(shared.spawn(async move { audit.write(reason).await }));
         }

@@ -198,7 +198,7 @@ impl Shared {
             self.ports.redirects.set(id, &BTreeSet::new()).await?;
         }
         self.ports.prober.watch(id, Vec::new());
-        self.ports.console.settle(id, OneOffs::End).await?;
+        self.settle(id, OneOffs::End).await?;
         // Asked again meanwhile, the volumes may be wanted deleted too.
         let mut done = None;
         while let Some(wanted) = store.destruction(id).await?.map(|one| one.volumes)

@@ -236,8 +236,9 @@ impl Task {
             Lifecycle::Down => OneOffs::End,
         };
         let id = &self.environment.id;
-        if let Err(error) = self.shared.ports.console.settle(id, wanted).await {
-            tracing::warn!(environment = %id, %error, "one-off instances cannot be ended yet");
+        if let Err(error) = self.shared.settle(id, wanted).await {
+            let error = describe(&error);
+            tracing::warn!(environment = %id, error, "one-off instances cannot be ended yet");
         }
     }
 

@@ -127,6 +127,26 @@ pub trait SessionOutput: Send {
     async fn next(&mut self) -> Result<Output, PortError>;
 }
 
+/// The end of something that nobody was attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetachedEnd {
+    /// The instance that a command ran in, or the one-off instance.
+    pub id: InstanceId,
+    /// What ended.
+    pub of: Detached,
+    /// The exit code, as in [`CommandEnd`].
+    pub code: i32,
+}
+
+/// What may run with nobody attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detached {
+    /// A command in an instance.
+    Command,
+    /// A one-off instance.
+    OneOff,
+}
+
 /// What is to become of one-off instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OneOffs {
@@ -185,8 +205,14 @@ pub trait Console: Send + Sync + std::fmt::Debug {
     ) -> Result<Option<Session>, PortError>;
 
     /// Removes the one-off instances of an environment that ended or that nobody is attached to any
-    /// more; with [`OneOffs::End`] all of them. Idempotent; called at any time.
-    async fn settle(&self, environment: &EnvironmentId, wanted: OneOffs) -> Result<(), PortError>;
+    /// more; with [`OneOffs::End`] all of them. Idempotent; called at any time. Returns the ends of what
+    /// nobody was attached to, each once. What ended in an instance while no control plane looked is
+    /// not known.
+    async fn settle(
+        &self,
+        environment: &EnvironmentId,
+        wanted: OneOffs,
+    ) -> Result<Vec<DetachedEnd>, PortError>;
 
     /// Returns what each instance that runs uses.
     async fn usage(

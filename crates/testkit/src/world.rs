@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use towpath_control::{Config, Platform, Ports};
 use towpath_model::adoption::takeover::Redirect;
+use towpath_model::console::DetachedEnd;
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
 use towpath_model::observation::{
     ArtifactState, Exit, InstanceState, ObservedInstance, ProbeRecord,
@@ -64,6 +65,7 @@ struct State {
     logs: Logs,
     ill: BTreeSet<InstanceId>,
     one_offs: BTreeSet<InstanceId>,
+    detached: Vec<DetachedEnd>,
 }
 
 impl State {

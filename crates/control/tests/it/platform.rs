@@ -1,7 +1,11 @@
 //! A platform's whole life: deployments, rollbacks, secrets, restarts, destruction.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use towpath_control::Error;
 use towpath_control::Kind;
+use towpath_model::console::{Attachment, ConsoleCommand};
 use towpath_model::deployment::Outcome;
 use towpath_model::id::{EnvironmentId, SecretName};
 use towpath_model::port::Volumes;
@@ -203,4 +207,39 @@ async fn a_destroyed_environment_leaves_nothing_but_its_trail() {
             .first_bad
             .is_none()
     );
+}
+
+#[tokio::test]
+async fn the_end_of_a_command_that_nobody_is_attached_to_is_in_the_trail() {
+    let site = Site::new().await;
+    let first = site.deploy(draft("v1")).await;
+    site.finish(first).await;
+    let command = ConsoleCommand {
+        words: ["exit", "5"].map(str::to_owned).to_vec(),
+        variables: BTreeMap::new(),
+        directory: None,
+        user: None,
+        attachment: Attachment::Detached,
+    };
+    let web = "web".parse().unwrap();
+    let platform = &site.platform;
+    let id = production();
+    let started = platform.exec(&id, (&web, None), &command, "ada");
+    let (instance, session) = started.await.unwrap();
+    assert!(session.is_none());
+    let query = EventQuery {
+        environment: Some(production()),
+        ..EventQuery::default()
+    };
+    for _ in 0..2_000 {
+        let events = platform.events(&query).await.unwrap();
+        let mut events = events.into_iter();
+        if let Some(ended) = events.find(|event| event.what == "exec.ended") {
+            assert_eq!(ended.subject, instance.local());
+            assert_eq!(ended.reason.as_deref(), Some("exit code 5"));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("its end is never told");
 }

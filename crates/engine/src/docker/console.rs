@@ -12,7 +12,8 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::sync::oneshot;
 use towpath_model::console::{
-    Attachment, CommandEnd, Console, ConsoleCommand, OneOff, OneOffs, Session, Usage,
+    Attachment, CommandEnd, Console, ConsoleCommand, Detached, DetachedEnd, OneOff, OneOffs,
+    Session, Usage,
 };
 use towpath_model::id::{EnvironmentId, InstanceId, SecretName};
 use towpath_model::port::PortError;
@@ -21,7 +22,7 @@ use towpath_model::workload::SecretValue;
 use super::client::Trouble;
 use super::exec::variables;
 use super::hijack::{self, Form};
-use super::session::{Of, resize, session};
+use super::session::{Of, end_seen_every, resize, session};
 use super::shared::Shared;
 use super::state::Stage;
 use super::{DockerEngine, one_off, usage};
@@ -30,6 +31,13 @@ use crate::procfs::{Identity, descendants, processes};
 /// How often it is looked for the process of a command that was just started, and how often.
 const LOOKS: usize = 50;
 const INTERVAL: Duration = Duration::from_millis(20);
+
+/// What Docker takes for the wish to detach from a terminal. It cannot be told to detach for nothing,
+/// and here takes only what is ASCII, so one key has to wait for the next one: the rarest.
+const DETACH_KEYS: &str = "ctrl-^,ctrl-@,ctrl-^,ctrl-],ctrl-^,ctrl-_";
+
+/// How often it is looked whether a command ended that nobody is attached to.
+const DETACHED_INTERVAL: Duration = Duration::from_millis(500);
 
 #[async_trait]
 impl Console for DockerEngine {
@@ -42,7 +50,13 @@ impl Console for DockerEngine {
         let (shared, exec) = (Arc::clone(&self.shared), made.exec.clone());
         self.spawn(end_when_left(shared, exec, left));
         if command.attachment == Attachment::Detached {
-            return start(&self.shared, id, made).await.map(|()| None);
+            let (shared, id, exec) = (Arc::clone(&self.shared), id.clone(), made.exec.clone());
+            start(&self.shared, &id, made).await?;
+            self.spawn(async move {
+                let code = end_of_detached(&shared, exec).await;
+                shared.untold.add(&id, Detached::Command, code);
+            });
+            return Ok(None);
         }
         let attached = attach(&self.shared, id, made, command.attachment).await;
         attached.map(Some)
@@ -72,8 +86,13 @@ impl Console for DockerEngine {
         })
     }
 
-    async fn settle(&self, environment: &EnvironmentId, wanted: OneOffs) -> Result<(), PortError> {
-        one_off::settle(&self.shared, environment, wanted).await
+    async fn settle(
+        &self,
+        environment: &EnvironmentId,
+        wanted: OneOffs,
+    ) -> Result<Vec<DetachedEnd>, PortError> {
+        one_off::settle(&self.shared, environment, wanted).await?;
+        Ok(self.shared.untold.take(environment))
     }
 
     async fn usage(
@@ -113,6 +132,7 @@ async fn make(
         cmd: Some(command.words.clone()),
         user: command.user.clone(),
         working_dir: command.directory.clone(),
+        detach_keys: Some(DETACH_KEYS.to_owned()),
         ..ExecConfig::default()
     };
     let docker = shared.client.get().await;
@@ -141,6 +161,17 @@ async fn start(shared: &Shared, id: &InstanceId, made: Made) -> Result<(), PortE
         error: None,
     }));
     Ok(())
+}
+
+/// Waits for the end of a command that nobody is attached to, whatever Docker does meanwhile.
+async fn end_of_detached(shared: &Shared, exec: String) -> i32 {
+    let of = Of::Exec(exec);
+    loop {
+        match end_seen_every(DETACHED_INTERVAL, shared, &of).await {
+            Ok(end) => return end.code,
+            Err(_) => tokio::time::sleep(DETACHED_INTERVAL).await,
+        }
+    }
 }
 
 /// Starts a command with somebody attached to it.

@@ -18,6 +18,7 @@ use towpath_model::id::{EnvironmentId, InstanceId};
 use towpath_model::port::{LogLine, LogLines, LogQuery, PortError};
 
 use super::client::Trouble;
+use super::one_off;
 use super::shared::Shared;
 use super::state::Stage;
 use crate::log::{format_line, parse_line};
@@ -103,10 +104,10 @@ impl Wanted {
             .flatten()
             .filter(|(_, instance)| instance.record.stage != Stage::Asked)
             .map(|(id, _)| id.clone());
-        let found: Vec<InstanceId> = begun
-            .filter(|id| !self.opened.contains(id) && self.wants(id))
-            .collect();
+        let mut found: Vec<InstanceId> = begun.collect();
         drop(known);
+        found.extend(one_off::detached(&self.shared, &self.environment));
+        found.retain(|id| !self.opened.contains(id) && self.wants(id));
         self.opened.extend(found.iter().cloned());
         found
     }

@@ -10,12 +10,12 @@ use std::io;
 use std::sync::Arc;
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, NetworkConnectRequest};
+use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum, NetworkConnectRequest};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use towpath_model::console::{
-    Attachment, CommandEnd, NOT_EXECUTABLE, NOT_FOUND, OneOff, OneOffs, Session,
+    Attachment, CommandEnd, Detached, NOT_EXECUTABLE, NOT_FOUND, OneOff, OneOffs, Session,
 };
 use towpath_model::id::{EnvironmentId, InstanceId, SecretName};
 use towpath_model::port::PortError;
@@ -34,6 +34,13 @@ use crate::shim::files;
 
 /// The file that says what a one-off is.
 const RUN: &str = "run.json";
+
+/// What Docker takes for the wish to detach from a terminal. It cannot be told to detach for nothing,
+/// and holds back the first of these bytes until the next one is typed: it is one that no key has.
+const DETACH_KEYS: &str = "%FF,%FE,%FF,%FD,%FF,%FC";
+
+/// The exit code of what was killed, as shells have it.
+const KILLED: i32 = 137;
 
 /// What is written down of a one-off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +106,9 @@ async fn attach_and_start(
     let streams = match form {
         None => None,
         Some(form) => {
-            let path = format!("/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1");
+            let path = format!(
+                "/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1&detachKeys={DETACH_KEYS}"
+            );
             Some(hijack::open(shared, &path, String::new(), form).await?)
         }
     };
@@ -273,6 +282,14 @@ fn written_down(shared: &Shared, environment: &EnvironmentId) -> io::Result<Vec<
     Ok(found)
 }
 
+/// Returns the one-offs of an environment that were started and that nobody is attached to.
+pub(super) fn detached(shared: &Shared, environment: &EnvironmentId) -> Vec<InstanceId> {
+    let mut found = written_down(shared, environment).unwrap_or_default();
+    let seen_to = shared.one_offs();
+    found.retain(|run| run.detached && !seen_to.contains(&run.id));
+    found.into_iter().map(|run| run.id).collect()
+}
+
 async fn runs(shared: &Shared, id: &InstanceId) -> Result<bool, PortError> {
     let attempted = || format!("look at {id}");
     let docker = shared.client.get().await;
@@ -293,8 +310,10 @@ async fn remove(shared: &Shared, id: &InstanceId) -> Result<(), Trouble> {
     let docker = shared.client.get().await?;
     let name = names::container(id);
     let run: Option<Run> = files::read(&shared.layout.run(id).join(RUN)).ok().flatten();
+    let mut code = None;
     if run.is_some_and(|run| run.detached) {
         logs::keep(shared, &docker, id).await;
+        code = code_of_detached(&docker, &name).await;
     }
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true);
     let removed = docker.remove_container(&name, Some(options.build())).await;
@@ -307,8 +326,25 @@ async fn remove(shared: &Shared, id: &InstanceId) -> Result<(), Trouble> {
     shared.remove_secrets(id);
     match fs::remove_dir_all(shared.layout.run(id)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Trouble::Refused(format!("cannot forget {id}: {error}")))
+            return Err(Trouble::Refused(format!("cannot forget {id}: {error}")));
         }
-        _ => Ok(()),
+        _ => {}
     }
+    if let Some(code) = code {
+        shared.untold.add(id, Detached::OneOff, code);
+    }
+    Ok(())
+}
+
+/// Returns how a one-off ends that ran by itself; nothing of one that never ran. What runs is about to
+/// be killed.
+async fn code_of_detached(docker: &Docker, container: &str) -> Option<i32> {
+    let found = docker.inspect_container(container, None).await.ok()?;
+    let state = found.state?;
+    if state.running == Some(true) {
+        return Some(KILLED);
+    }
+    let ran = state.status != Some(ContainerStateStatusEnum::CREATED);
+    let code = state.exit_code.filter(|_| ran)?;
+    i32::try_from(code).ok()
 }

@@ -17,6 +17,7 @@ use super::config::DockerConfig;
 use super::shared::{Environment, Instance, Release, Shared, Work};
 use super::state::{self, Layout, Record, ReleaseFile};
 use crate::changes::Changes;
+use crate::console::Untold;
 use crate::secret_place;
 use crate::shim::files;
 
@@ -64,6 +65,7 @@ pub(super) fn open(
         known: Mutex::new(known),
         changes: Changes::default(),
         one_offs: Mutex::default(),
+        untold: Untold::default(),
     })
 }
 

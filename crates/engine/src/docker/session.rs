@@ -157,7 +157,7 @@ impl SessionOutput for Out {
                 Ok(None) | Err(_) => self.reader = None,
             }
         }
-        let ended = end(&self.shared, &self.of).await;
+        let ended = end_seen_every(INTERVAL, &self.shared, &self.of).await;
         let mut end = ended.map_err(|trouble| trouble.failed("see how the command ended"))?;
         if let Complaint::Said(words) =
             std::mem::replace(&mut self.complaint, Complaint::Impossible)
@@ -196,8 +196,12 @@ impl Complaint {
     }
 }
 
-/// Waits for the end of the command. Cancel-safe.
-async fn end(shared: &Shared, of: &Of) -> Result<CommandEnd, Trouble> {
+/// Waits for the end of the command, for which Docker is asked again and again. Cancel-safe.
+pub(super) async fn end_seen_every(
+    interval: Duration,
+    shared: &Shared,
+    of: &Of,
+) -> Result<CommandEnd, Trouble> {
     loop {
         let docker = shared.client.get().await?;
         let code = match of {
@@ -223,7 +227,7 @@ async fn end(shared: &Shared, of: &Of) -> Result<CommandEnd, Trouble> {
             Ok(Some(Some(code))) => return Ok(with_code(code)),
             // It was killed with its container.
             Ok(Some(None)) | Err(Trouble::Missing(_)) => return Ok(gone()),
-            Ok(None) => tokio::time::sleep(INTERVAL).await,
+            Ok(None) => tokio::time::sleep(interval).await,
             Err(trouble) => return Err(trouble),
         }
     }

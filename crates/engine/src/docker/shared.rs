@@ -19,6 +19,7 @@ use super::config::DockerConfig;
 use super::names;
 use super::state::{INSTANCE, Layout, Record, ReleaseFile, Stage};
 use crate::changes::Changes;
+use crate::console::Untold;
 use crate::secret_place;
 use crate::shim::files;
 
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) changes: Changes,
     /// One-offs that are being made or that somebody is attached to.
     pub(super) one_offs: Mutex<BTreeSet<InstanceId>>,
+    /// How detached commands and one-offs ended.
+    pub(super) untold: Untold,
 }
 
 /// What there is of an environment.

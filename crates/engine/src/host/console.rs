@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use towpath_model::console::{Console, ConsoleCommand, OneOff, OneOffs, Session, Usage};
+use towpath_model::console::{
+    Console, ConsoleCommand, DetachedEnd, OneOff, OneOffs, Session, Usage,
+};
 use towpath_model::id::{EnvironmentId, InstanceId, SecretName};
 use towpath_model::port::PortError;
 use towpath_model::workload::SecretValue;
@@ -36,11 +38,26 @@ impl Console for HostEngine {
         }
     }
 
-    async fn settle(&self, environment: &EnvironmentId, wanted: OneOffs) -> Result<(), PortError> {
+    async fn settle(
+        &self,
+        environment: &EnvironmentId,
+        wanted: OneOffs,
+    ) -> Result<Vec<DetachedEnd>, PortError> {
         let processes = self.process.settle(environment, wanted).await;
-        // A Docker that is away keeps no process.
-        self.docker.settle(environment, wanted).await?;
-        processes
+        let containers = self.docker.settle(environment, wanted).await;
+        // A Docker that is away keeps no process, nor the ends of any.
+        match (processes, containers) {
+            (Ok(mut ends), Ok(more)) => {
+                ends.extend(more);
+                Ok(ends)
+            }
+            (Ok(ends), Err(error)) | (Err(error), Ok(ends)) if ends.is_empty() => Err(error),
+            (Ok(ends), Err(error)) | (Err(error), Ok(ends)) => {
+                tracing::warn!(%environment, %error, "some one-offs cannot be ended yet");
+                Ok(ends)
+            }
+            (Err(error), Err(_)) => Err(error),
+        }
     }
 
     async fn usage(

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 use towpath_model::console::{
-    CommandEnd, Console, ConsoleCommand, NOT_EXECUTABLE, NOT_FOUND, OneOff, OneOffs, Session, Usage,
+    CommandEnd, Console, ConsoleCommand, Detached, DetachedEnd, NOT_EXECUTABLE, NOT_FOUND, OneOff,
+    OneOffs, Session, Usage,
 };
 use towpath_model::id::{EnvironmentId, InstanceId, SecretName};
 use towpath_model::observation::InstanceState;
@@ -45,8 +46,10 @@ impl Console for ProcessEngine {
         let instance = instance_ended(Arc::clone(&self.shared), id.clone());
         let Some(ours) = ends.ours else {
             begun(&mut supervisor).await?;
+            let (shared, id) = (Arc::clone(&self.shared), id.clone());
             self.spawn(async move {
-                drop(see(supervisor, std::future::pending(), instance).await);
+                let end = see(supervisor, std::future::pending(), instance).await;
+                shared.untold.add(&id, Detached::Command, end.code);
             });
             return Ok(None);
         };
@@ -76,12 +79,16 @@ impl Console for ProcessEngine {
         })
     }
 
-    async fn settle(&self, environment: &EnvironmentId, wanted: OneOffs) -> Result<(), PortError> {
-        if !one_off::are_there(&self.shared, environment) {
-            return Ok(());
+    async fn settle(
+        &self,
+        environment: &EnvironmentId,
+        wanted: OneOffs,
+    ) -> Result<Vec<DetachedEnd>, PortError> {
+        if one_off::are_there(&self.shared, environment) {
+            let (shared, environment) = (Arc::clone(&self.shared), environment.clone());
+            blocking(move || one_off::settle(&shared, &environment, wanted)).await?;
         }
-        let (shared, environment) = (Arc::clone(&self.shared), environment.clone());
-        blocking(move || one_off::settle(&shared, &environment, wanted)).await
+        Ok(self.shared.untold.take(environment))
     }
 
     async fn usage(
@@ -205,7 +212,7 @@ pub(super) async fn see(
     }
 }
 
-fn with_code(end: End, error: Option<String>) -> CommandEnd {
+pub(super) fn with_code(end: End, error: Option<String>) -> CommandEnd {
     let code = match (end.code, end.signal, &end.error) {
         (Some(code), _, _) => code,
         (None, Some(signal), _) => 128 + signal,

@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
-use towpath_model::console::{Attachment, OneOff, OneOffs, Session};
+use towpath_model::console::{Attachment, Detached, OneOff, OneOffs, Session};
 use towpath_model::id::{EnvironmentId, InstanceId, SecretName};
 use towpath_model::port::PortError;
 use towpath_model::workload::SecretValue;
 
-use super::console::{begun, see};
+use super::console::{begun, see, with_code};
 use super::instance::conclude_in;
 use super::open::lives;
 use super::runner::Supervisor;
@@ -26,7 +27,10 @@ use super::state::StateFile;
 use super::{blocking, layout, sweep, tree};
 use crate::procfs::boot_id;
 use crate::shim::files;
-use crate::shim::launch::Run;
+use crate::shim::launch::{End, Run};
+
+/// The exit code of what was killed, as shells have it.
+const KILLED: i32 = 137;
 
 type Begun = oneshot::Sender<Result<Option<Session>, PortError>>;
 
@@ -178,6 +182,7 @@ fn end(shared: &Shared, id: &InstanceId) -> io::Result<()> {
 /// Removes all that there is of a one-off, and ends what runs of it. Its log stays for a while.
 fn remove(shared: &Shared, id: &InstanceId) -> io::Result<()> {
     let directory = shared.layout.run(id);
+    let code = code_of_detached(&directory);
     if !directory.join(files::EXIT).exists() {
         end(shared, id)?;
     }
@@ -192,5 +197,21 @@ fn remove(shared: &Shared, id: &InstanceId) -> io::Result<()> {
     drop(fs::remove_dir(layout::runs(
         &shared.layout.environment(&id.environment),
     )));
+    if let Some(code) = code? {
+        shared.untold.add(id, Detached::OneOff, code);
+    }
     Ok(())
+}
+
+/// Returns how a one-off ends that ran by itself; nothing of one that did not, or never ran. What runs
+/// is about to be killed.
+fn code_of_detached(directory: &Path) -> io::Result<Option<i32>> {
+    let run: Option<Run> = files::read(&directory.join(files::RUN))?;
+    let ended: Option<End> = files::read(&directory.join(files::EXIT))?;
+    Ok(match (run, ended) {
+        (_, Some(end)) if end.error.is_some() => None,
+        (_, Some(end)) => Some(with_code(end, None).code),
+        (Some(_), None) => Some(KILLED),
+        (None, None) => None,
+    })
 }

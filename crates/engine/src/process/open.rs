@@ -23,6 +23,7 @@ use super::shared::{Artifact, Environment, Instance, Shared};
 use super::state::{ReleaseFile, StateFile};
 use super::{one_off, plan, release, sweep, tree};
 use crate::changes::Changes;
+use crate::console::Untold;
 use crate::procfs::{Identity, boot_id};
 use crate::secret_place;
 use crate::shim::files;
@@ -100,6 +101,7 @@ pub(super) fn open(
         known: Mutex::default(),
         changes: Changes::default(),
         one_offs: Mutex::default(),
+        untold: Untold::default(),
     };
     let mut adopted = Vec::new();
     for (app, app_name) in named(&apps).map_err(files(&apps))? {

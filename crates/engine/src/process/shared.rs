@@ -17,6 +17,7 @@ use super::layout::Layout;
 use super::ports::Ports;
 use super::state::StateFile;
 use crate::changes::Changes;
+use crate::console::Untold;
 
 /// Where the task of an instance hears that it is to stop.
 pub(super) type Asked = watch::Receiver<Option<Stop>>;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) changes: Changes,
     /// One-offs that this control plane sees to.
     pub(super) one_offs: Mutex<BTreeSet<InstanceId>>,
+    /// How detached commands and one-offs ended.
+    pub(super) untold: Untold,
 }
 
 /// What there is of an environment.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use towpath_model::console::{
-    Attachment, CommandEnd, Console, ConsoleCommand, Input, NOT_EXECUTABLE, NOT_FOUND, OneOff,
-    OneOffs, Output, Session, WindowSize,
+    Attachment, CommandEnd, Console, ConsoleCommand, Detached, DetachedEnd, Input, NOT_EXECUTABLE,
+    NOT_FOUND, OneOff, OneOffs, Output, Session, WindowSize,
 };
 use towpath_model::id::InstanceId;
 use towpath_model::workload::{Command, WorkloadSpec};
@@ -270,6 +270,7 @@ async fn a_command_ends_with_its_instance(subject: impl ConsoleSubject) {
     let heard = hear(&mut session, None).await;
     assert_ne!(heard.code(), Some(0), "{heard:?}");
     until_processes("98762", 0).await;
+    assert_ne!(end_of(&subject, Detached::Command, &id).await, 0);
 }
 
 /// Returns a specification whose instances run a shell's line.
@@ -333,9 +334,27 @@ async fn a_one_off_is_no_instance_and_leaves_nothing(mut subject: impl ConsoleSu
     stop_and_wait(&subject, &id).await;
 }
 
-async fn settle(subject: &impl ConsoleSubject, wanted: OneOffs) {
+async fn settle(subject: &impl ConsoleSubject, wanted: OneOffs) -> Vec<DetachedEnd> {
     let settled = subject.console().settle(&dev(), wanted).await;
-    settled.expect("one-offs can be settled");
+    settled.expect("one-offs can be settled")
+}
+
+/// Waits until it is told how something ended that nobody was attached to, and returns the code. It
+/// is told once.
+async fn end_of(subject: &impl ConsoleSubject, of: Detached, id: &InstanceId) -> i32 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let ends = settle(subject, OneOffs::Keep).await;
+        if let [end] = ends.as_slice() {
+            assert_eq!((end.of, &end.id), (of, id));
+            assert_eq!(settle(subject, OneOffs::Keep).await, []);
+            return end.code;
+        }
+        assert_eq!(ends, []);
+        assert!(Instant::now() < deadline, "the end of {id} is never told");
+        // sleep: an end is told to whoever settles.
+        sleep(INTERVAL).await;
+    }
 }
 
 async fn a_one_off_without_anybody_ends_when_it_is_not_wanted(mut subject: impl ConsoleSubject) {
@@ -347,18 +366,25 @@ async fn a_one_off_without_anybody_ends_when_it_is_not_wanted(mut subject: impl 
         Attachment::Detached,
     );
     assert!(begin(&subject, &one).await.is_none());
-    let short = one_off(&subject, 8, "sleep 0", Attachment::Detached);
+    let short = one_off(&subject, 8, "exit 6", Attachment::Detached);
     assert!(begin(&subject, &short).await.is_none());
+    let code = end_of(&subject, Detached::OneOff, &short.start.id).await;
+    assert_eq!(code, 6);
     until_processes("98764", 1).await;
-    settle(&subject, OneOffs::Keep).await;
     subject.restart().await;
     settle(&subject, OneOffs::Keep).await;
     until_processes("98764", 1).await;
     let seen = observe(&subject, &dev()).await.instances;
     assert_eq!(seen.len(), 1, "{seen:?}");
-    settle(&subject, OneOffs::End).await;
+    let ends = settle(&subject, OneOffs::End).await;
     until_processes("98764", 0).await;
-    settle(&subject, OneOffs::End).await;
+    let killed = DetachedEnd {
+        id: one.start.id.clone(),
+        of: Detached::OneOff,
+        code: 137,
+    };
+    assert_eq!(ends, [killed]);
+    assert_eq!(settle(&subject, OneOffs::End).await, []);
     until_running(&subject, &id).await;
     stop_and_wait(&subject, &id).await;
 }

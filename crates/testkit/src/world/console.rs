@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use towpath_model::console::{
-    Attachment, CommandEnd, Console, ConsoleCommand, Input, OneOff, OneOffs, Output, Session,
-    SessionInput, SessionOutput, Usage,
+    Attachment, CommandEnd, Console, ConsoleCommand, Detached, DetachedEnd, Input, OneOff, OneOffs,
+    Output, Session, SessionInput, SessionOutput, Usage,
 };
 use towpath_model::id::{EnvironmentId, InstanceId, SecretName};
 use towpath_model::observation::InstanceState;
@@ -37,6 +37,14 @@ impl Console for WorldConsole {
         if !runs {
             return Err(PortError::Refused(format!("{id} does not run")));
         }
+        if command.attachment == Attachment::Detached {
+            let end = DetachedEnd {
+                id: id.clone(),
+                of: Detached::Command,
+                code: code(&command.words).unwrap_or(0),
+            };
+            self.0.change(|state| state.detached.push(end));
+        }
         Ok(session(command.attachment, &command.words, None))
     }
 
@@ -52,12 +60,23 @@ impl Console for WorldConsole {
         Ok(session(one.attachment, &words, Some(guard)))
     }
 
-    async fn settle(&self, environment: &EnvironmentId, wanted: OneOffs) -> Result<(), PortError> {
-        if wanted == OneOffs::End {
-            let of_another = |id: &InstanceId| id.environment != *environment;
-            self.0.change(|state| state.one_offs.retain(of_another));
-        }
-        Ok(())
+    /// What nobody is attached to ends when it is settled for the first time.
+    async fn settle(
+        &self,
+        environment: &EnvironmentId,
+        wanted: OneOffs,
+    ) -> Result<Vec<DetachedEnd>, PortError> {
+        Ok(self.0.change(|state| {
+            if wanted == OneOffs::End {
+                let of_another = |id: &InstanceId| id.environment != *environment;
+                state.one_offs.retain(of_another);
+            }
+            let (told, rest) = std::mem::take(&mut state.detached)
+                .into_iter()
+                .partition(|end| end.id.environment == *environment);
+            state.detached = rest;
+            told
+        }))
     }
 
     async fn usage(
@@ -99,6 +118,14 @@ impl Drop for Guard {
     }
 }
 
+/// Returns the code of a command that only ends.
+fn code(words: &[String]) -> Option<i32> {
+    match words {
+        [exit, code] if exit == "exit" => code.parse().ok(),
+        _ => None,
+    }
+}
+
 fn session(attachment: Attachment, words: &[String], guard: Option<Guard>) -> Option<Session> {
     if attachment == Attachment::Detached {
         // It runs until it is settled.
@@ -106,12 +133,9 @@ fn session(attachment: Attachment, words: &[String], guard: Option<Guard>) -> Op
         return None;
     }
     let (given, coming) = mpsc::channel(4);
-    let said = match words {
-        [exit, code] if exit == "exit" => Output::Ended(CommandEnd {
-            code: code.parse().unwrap_or(1),
-            error: None,
-        }),
-        words => Output::Stdout(words.join(" ").into_bytes()),
+    let said = match code(words) {
+        Some(code) => Output::Ended(CommandEnd { code, error: None }),
+        None => Output::Stdout(words.join(" ").into_bytes()),
     };
     Some(Session {
         input: Box::new(In(given)),

@@ -2,17 +2,15 @@
 //! codes, terminals, and that nothing is left behind. On processes; the engines' own contract has
 //! both engines.
 
-use std::io::{Read as _, Write as _};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 use crate::machine;
 use crate::site::{Delivery, LONGEST, PROGRAM, Site};
+use crate::terminal::{SIZE, Terminal};
 
 /// A site that serves a release in production.
 async fn serving_site() -> Site {
@@ -269,54 +267,15 @@ async fn what_instances_use_is_told_once_or_again_and_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminal_is_the_commands_while_it_runs_and_as_before_afterwards() {
     let site = serving_site().await;
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = openpt(flags).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let window = Winsize {
-        ws_row: 35,
-        ws_col: 91,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&master, window).unwrap();
-    let end = ioctl_tiocgptpeer(&master, flags).unwrap();
-    let echoes = |fd: &std::os::fd::OwnedFd| {
-        let modes = tcgetattr(fd).unwrap().local_modes;
-        modes.contains(LocalModes::ECHO)
-    };
-    assert!(echoes(&end));
     let line = "echo \"size $(stty size)\"; read x; echo \"got $x\"; sleep 1000";
-    let mut client = Command::new(PROGRAM)
-        .args(["exec", "web", "--", "sh", "-c", line])
-        .current_dir(site.root().join("app"))
-        .env("TOWPATH_HOME", site.home())
-        .env("TERM", "xterm")
-        .stdin(end.try_clone().unwrap())
-        .stdout(end.try_clone().unwrap())
-        .stderr(end.try_clone().unwrap())
-        .spawn()
-        .unwrap();
-    let code = tokio::task::spawn_blocking(move || {
-        let mut screen = std::fs::File::from(master);
-        let mut shown = String::new();
-        let mut until = |screen: &mut std::fs::File, said: &str| {
-            let mut buffer = [0; 1024];
-            while !shown.contains(said) {
-                let count = screen.read(&mut buffer).unwrap();
-                shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
-            }
-        };
-        until(&mut screen, "size 35 91");
-        screen.write_all(b"typed\r").unwrap();
-        until(&mut screen, "got typed");
+    let words = ["exec", "web", "--", "sh", "-c", line];
+    let code = Terminal::run(&site, &words).sit(|terminal| {
+        terminal.until(&format!("size {SIZE}"));
+        terminal.write(b"typed\r");
+        terminal.until("got typed");
         // Ctrl-C ends what runs there, and not this client.
-        screen.write_all(&[3]).unwrap();
-        let code = client.wait().unwrap().code();
-        drop(screen);
-        code
+        terminal.write(&[3]);
+        terminal.code()
     });
-    let code = tokio::time::timeout(LONGEST, code).await.unwrap().unwrap();
-    assert_eq!(code, Some(130));
-    drop(end);
+    assert_eq!(code.await, Some(130));
 }

@@ -4,6 +4,7 @@
 mod app;
 mod by_hand;
 pub(crate) mod cli;
+mod console;
 mod input;
 mod kill;
 pub(crate) mod leftovers;

@@ -9,6 +9,7 @@
 mod chaos;
 mod machine;
 mod site;
+mod terminal;
 
 mod adopt;
 mod builds;
