@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Dockerd {
     directory: TempDir,
-    options: &'static [&'static str],
+    options: Vec<String>,
 }
 
 impl Dockerd {
@@ -25,11 +25,11 @@ impl Dockerd {
     ///
     /// When it does not start.
     #[must_use]
-    pub fn start(options: &'static [&'static str]) -> Self {
+    pub fn start(options: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("towpath-dk-").tempdir();
         let daemon = Self {
             directory: directory.expect("there is room for a directory"),
-            options,
+            options: options.iter().map(|one| (*one).to_owned()).collect(),
         };
         daemon.begin();
         daemon
@@ -41,7 +41,7 @@ impl Dockerd {
     ///
     /// When it does not start.
     pub fn begin(&self) {
-        let output = script("start", self.directory.path(), self.options);
+        let output = script("start", self.directory.path(), &self.options);
         assert!(
             output.status.success(),
             "{}",
@@ -107,7 +107,7 @@ fn is_alive(pid: &str) -> bool {
     })
 }
 
-fn script(what: &str, directory: &Path, options: &[&str]) -> Output {
+fn script(what: &str, directory: &Path, options: &[String]) -> Output {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/docker");
     let output = Command::new(path)
         .arg(what)

@@ -5,6 +5,7 @@ mod app;
 mod by_hand;
 pub(crate) mod cli;
 mod console;
+mod disk;
 mod input;
 mod kill;
 pub(crate) mod leftovers;

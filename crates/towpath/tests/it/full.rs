@@ -19,13 +19,13 @@ const WITHIN: &str = "TOWPATH_TEST_WITHIN_NAMESPACE";
 const LEAVE_OUT: &str = "TOWPATH_TEST_WITHOUT_FULL_DISK";
 
 /// A small file system, gone with the test.
-struct Disk {
+pub(crate) struct Disk {
     directory: PathBuf,
 }
 
 impl Disk {
     /// Mounts one of so many megabytes; `None` where that is not allowed.
-    fn mount(directory: &Path, megabytes: u32) -> Option<Self> {
+    pub(crate) fn mount(directory: &Path, megabytes: u32) -> Option<Self> {
         let size = format!("size={megabytes}m");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "towpath"])
@@ -38,15 +38,23 @@ impl Disk {
     }
 
     /// Takes all the room there is.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut filler = File::create(self.filler()).unwrap();
         for size in [1 << 20, 4096, 1] {
             while filler.write_all(&vec![1; size]).is_ok() {}
         }
     }
 
+    /// Takes so many megabytes of the room.
+    pub(crate) fn take(&self, megabytes: u64) {
+        let filler = File::create(self.filler()).unwrap();
+        // A file of holes takes nothing.
+        let flags = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(filler, flags, 0, megabytes << 20).unwrap();
+    }
+
     /// Gives the room back.
-    fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         std::fs::remove_file(self.filler()).unwrap();
     }
 

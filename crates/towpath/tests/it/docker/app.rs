@@ -74,7 +74,7 @@ impl App {
     }
 
     /// Makes one on a Docker Engine of its own.
-    pub(super) async fn alone(name: &str, options: &'static [&'static str]) -> Self {
+    pub(super) async fn alone(name: &str, options: &[&str]) -> Self {
         Self::on(name, Some(Dockerd::start(options))).await
     }
 
