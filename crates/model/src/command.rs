@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::deployment::{Deployment, Failure, Kind, Outcome, Pause, PauseReason, Phase};
+use crate::deployment::{Deployment, Failure, Kind, Origin, Outcome, Pause, PauseReason, Phase};
 use crate::environment::{Environment, Hold, Lifecycle};
 use crate::event::NewEvent;
 use crate::id::{DeploymentNumber, EnvironmentId, ReleaseNumber, ServiceName};
@@ -173,6 +173,7 @@ impl Deployment {
             from: None,
             actor,
             automatic: false,
+            origin: None,
             settings,
             requested_at: at,
             started_at: None,
@@ -280,6 +281,24 @@ impl Environment {
             change.event(at, &actor, "environment.up", self.id.to_string(), None);
         }
         Ok((number, change))
+    }
+
+    /// Asks for a deployment on behalf of a run. Asked again by the same attempt, it is the same one.
+    pub fn request_for(
+        &mut self,
+        origin: Origin,
+        request: Request,
+        at: Timestamp,
+    ) -> Result<(DeploymentNumber, Change), Refusal> {
+        let mut asked = self.deployment.iter().chain(&self.waiting);
+        if let Some(same) = asked.find(|one| one.origin == Some(origin)) {
+            return Ok((same.number, Change::default()));
+        }
+        let answer = self.request(request, at)?;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.origin = Some(origin);
+        }
+        Ok(answer)
     }
 
     /// After a rollback nothing is deployed by itself until a person says so: automation would

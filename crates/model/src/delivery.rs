@@ -5,6 +5,7 @@
 mod check;
 mod decode;
 mod dockerfile;
+pub mod pipeline;
 mod reader;
 mod scaffold;
 mod schema;
@@ -23,6 +24,7 @@ use crate::id::{AppName, EnvironmentName, SecretName, ServiceName};
 use crate::rollout::Strategy;
 use crate::routing::Protocol;
 use crate::workload::Command;
+use pipeline::{DeploySettings, JobSettings, MAIN_BRANCHES};
 use reader::{Decode as _, Reader};
 
 pub use dockerfile::dockerfile_of;
@@ -103,9 +105,33 @@ pub struct DeliveryFile {
     /// How a service runs where that differs from Compose, by its name.
     #[schemars(with = "BTreeMap<String, ServiceSettings>", default)]
     pub services: BTreeMap<ServiceName, ServiceSettings>,
+    /// The jobs that have to pass before a release is brought to an environment.
+    #[schemars(default)]
+    pub pipeline: Vec<JobSettings>,
+    /// Who is in a group, by its name: those who may approve a deployment.
+    #[schemars(default)]
+    pub groups: BTreeMap<String, Vec<String>>,
 }
 
 impl DeliveryFile {
+    /// Returns what brings releases to an environment. In a file where no environment says it,
+    /// pushes to the main branch come to `dev`, or to the only environment.
+    pub fn deploy(&self, name: &EnvironmentName) -> DeploySettings {
+        let nobody_says = self.environments.values().all(|one| one.deploy.is_none());
+        let names = self.environment_names();
+        let is_first = names.len() == 1 || name.as_str() == DEFAULT_ENVIRONMENT;
+        if nobody_says && is_first && names.contains(name) {
+            return DeploySettings {
+                branch: MAIN_BRANCHES.map(str::to_owned).to_vec(),
+                ..DeploySettings::default()
+            };
+        }
+        let environment = self.environments.get(name);
+        environment
+            .and_then(|one| one.deploy.clone())
+            .unwrap_or_default()
+    }
+
     /// Returns the settings of an environment: those written down, or the defaults for `dev` in a
     /// file that names no environment. `None` for one that the file does not name.
     pub fn environment(&self, name: &EnvironmentName) -> Option<EnvironmentSettings> {
@@ -165,6 +191,9 @@ pub struct EnvironmentSettings {
     /// `scale`, else 1.
     #[schemars(with = "BTreeMap<String, u32>", default)]
     pub scale: BTreeMap<ServiceName, u32>,
+    /// What brings releases to the environment. Default: a person; where no environment says
+    /// anything, pushes to the main branch come to `dev`, or to the only environment.
+    pub deploy: Option<DeploySettings>,
 }
 
 impl EnvironmentSettings {

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeploymentNumber, InstanceId, ReleaseNumber, ServiceName, WorkloadId};
+use crate::id::{
+    DeploymentNumber, InstanceId, ReleaseNumber, RunNumber, ServiceName, WorkloadId,
+};
 use crate::rollout::Settings;
 use crate::traffic::TrafficCounters;
 
@@ -26,6 +28,9 @@ pub struct Deployment {
     /// Whether nobody in particular did: it does not begin while the environment is held.
     #[serde(default)]
     pub automatic: bool,
+    /// The run that asked for it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// How it is rolled out.
     pub settings: Settings,
     /// When it was asked for.
@@ -111,6 +116,16 @@ impl Deployment {
             _ => None,
         }
     }
+}
+
+/// The attempt of a run that asks for a deployment. It asks again after a crash, and there is one
+/// deployment for it all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run.
+    pub run: RunNumber,
+    /// The attempt of the run at this environment, from 1.
+    pub attempt: u32,
 }
 
 /// Why a deployment was made.

@@ -208,6 +208,28 @@ impl fmt::Display for RunNumber {
     }
 }
 
+/// One run of one app.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId {
+    /// The app.
+    pub app: AppName,
+    /// The number within the app.
+    pub number: RunNumber,
+}
+
+impl RunId {
+    /// Joins an app and the number of a run of it.
+    pub fn new(app: AppName, number: RunNumber) -> Self {
+        Self { app, number }
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} run {}", self.app, self.number)
+    }
+}
+
 /// The version of a secret within its environment, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -202,6 +202,7 @@ fn migrations() -> Vec<Migration> {
             "destructions",
             include_str!("migrations/0002_destructions.sql"),
         ),
+        migration(3, "runs", include_str!("migrations/0003_runs.sql")),
         migration(
             4,
             "repositories",

@@ -8,7 +8,7 @@ use towpath_model::event::NewEvent;
 use towpath_model::id::{AppName, Digest, ReleaseNumber};
 use towpath_model::release::Release;
 
-use crate::{Error, Store, app, event, row, secret};
+use crate::{Error, MasterKey, Store, app, event, row, secret};
 
 /// What a release is made of; the store gives it its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,41 +40,9 @@ impl Store {
     /// never used twice, not even those of pruned releases.
     pub async fn create_release(&self, app: &AppName, new: NewRelease) -> Result<Release, Error> {
         let mut write = self.database.write().await?;
-        let number = next_number(&mut write, app).await?;
-        let result = sqlx::query(
-            "INSERT INTO releases (app, number, source, commit_hash, message, created_at, created_by)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(app.as_str())
-        .bind(i64::from(number.0))
-        .bind(new.source.as_ref().map(Digest::as_str))
-        .bind(new.commit.as_deref())
-        .bind(new.message.as_deref())
-        .bind(row::time(new.created_at))
-        .bind(new.created_by.as_str())
-        .execute(&mut *write)
-        .await?;
-        row::one(&result, "release")?;
-        let created = NewEvent {
-            at: new.created_at,
-            actor: new.created_by.clone(),
-            what: "release.created".to_owned(),
-            subject: format!("{app} release {number}"),
-            from: None,
-            to: new.commit.clone(),
-            reason: new.message.clone(),
-        };
-        event::append(&mut write, &self.keys, None, &[created]).await?;
+        let release = insert(&mut write, &self.keys, app, new).await?;
         write.commit().await?;
-        Ok(Release {
-            app: app.clone(),
-            number,
-            source: new.source,
-            commit: new.commit,
-            message: new.message,
-            created_at: new.created_at,
-            created_by: new.created_by,
-        })
+        Ok(release)
     }
 
     /// Returns a release; `None` when there is none of that number (any more).
@@ -144,6 +112,49 @@ impl Store {
         write.commit().await?;
         Ok(removed)
     }
+}
+
+/// Makes a release within a transaction, with its event.
+pub(crate) async fn insert(
+    connection: &mut SqliteConnection,
+    keys: &MasterKey,
+    app: &AppName,
+    new: NewRelease,
+) -> Result<Release, Error> {
+    let number = next_number(connection, app).await?;
+    let result = sqlx::query(
+        "INSERT INTO releases (app, number, source, commit_hash, message, created_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(app.as_str())
+    .bind(i64::from(number.0))
+    .bind(new.source.as_ref().map(Digest::as_str))
+    .bind(new.commit.as_deref())
+    .bind(new.message.as_deref())
+    .bind(row::time(new.created_at))
+    .bind(new.created_by.as_str())
+    .execute(&mut *connection)
+    .await?;
+    row::one(&result, "release")?;
+    let created = NewEvent {
+        at: new.created_at,
+        actor: new.created_by.clone(),
+        what: "release.created".to_owned(),
+        subject: format!("{app} release {number}"),
+        from: None,
+        to: new.commit.clone(),
+        reason: new.message.clone(),
+    };
+    event::append(connection, keys, None, &[created]).await?;
+    Ok(Release {
+        app: app.clone(),
+        number,
+        source: new.source,
+        commit: new.commit,
+        message: new.message,
+        created_at: new.created_at,
+        created_by: new.created_by,
+    })
 }
 
 async fn next_number(

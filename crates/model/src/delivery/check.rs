@@ -1,6 +1,8 @@
 //! Rules of the delivery file that span several keys. Not those that need the Compose project:
 //! [`crate::render`] has those.
 
+mod pipeline;
+
 use towpath_compose::diagnostic::Diagnostic;
 
 use super::{Delivery, EnvironmentSettings, Health, Rollout, ServiceSettings};
@@ -19,6 +21,7 @@ pub(super) fn check(delivery: &Delivery) -> Vec<Diagnostic> {
     for (name, service) in &delivery.file.services {
         checker.service(name.as_str(), service);
     }
+    checker.pipeline();
     checker.found
 }
 

@@ -1,6 +1,8 @@
 //! The keys of the delivery file and how each is read. The types and their docs are in the parent
 //! module; rules that span several keys are in [`super::check`].
 
+mod pipeline;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,12 +28,10 @@ impl Decode for DeliveryFile {
             rollout: fields.take_or_default("rollout", reader),
             volumes: fields.take_or_default("volumes", reader),
             services: fields.take_or_default("services", reader),
+            pipeline: fields.take_or_default("pipeline", reader),
+            groups: fields.take_or_default("groups", reader),
         };
-        fields.later(&[
-            ("pipeline", "pipelines"),
-            ("schedules", "schedules"),
-            ("notify", "notifications"),
-        ]);
+        fields.later(&[("schedules", "schedules"), ("notify", "notifications")]);
         fields.finish(reader);
         Some(file)
     }
@@ -59,12 +59,9 @@ impl Decode for EnvironmentSettings {
                 .into_iter()
                 .map(|(key, Scale(count))| (key, count))
                 .collect(),
+            deploy: fields.take("deploy", reader),
         };
-        fields.later(&[
-            ("deploy", "deployment triggers, approvals and windows"),
-            ("backups", "backups"),
-            ("notify", "notifications"),
-        ]);
+        fields.later(&[("backups", "backups"), ("notify", "notifications")]);
         fields.finish(reader);
         Some(settings)
     }
@@ -385,7 +382,7 @@ impl Decode for OneOrMany {
             Value::Text(text) => Some(Self(vec![text.clone()])),
             Value::List(_) => Vec::decode(node, reader).map(Self),
             _ => {
-                reader.wrong_type(node, "a host name, or a list of them");
+                reader.wrong_type(node, "a text, or a list of texts");
                 None
             }
         }

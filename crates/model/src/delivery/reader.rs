@@ -234,7 +234,7 @@ macro_rules! names {
     )*};
 }
 
-names!(AppName EnvironmentName ServiceName SecretName);
+names!(AppName EnvironmentName JobName ServiceName SecretName);
 
 impl<K: Key, V: Decode> Decode for BTreeMap<K, V> {
     fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {

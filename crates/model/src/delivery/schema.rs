@@ -102,6 +102,40 @@ text_schema! {
     StrategyText: { "enum": ["rolling", "blue-green", "canary", "recreate"] }
     /// See [`crate::routing::Protocol`].
     ProtocolText: { "enum": ["http", "tcp"] }
+    /// See [`super::pipeline::Trigger`].
+    TriggerText: { "enum": ["push", "tag", "manual"] }
+    /// See [`crate::pipeline::window::Window`].
+    WindowText: { "type": "string", "examples": ["Mon-Fri 09:00-16:00 Europe/Warsaw"] }
+    /// See [`crate::pipeline::window::Freeze`].
+    FreezeText: { "type": "string", "examples": ["2026-12-20..2027-01-02 Europe/Warsaw"] }
+    /// How many, or a mapping. See [`super::pipeline::Approvals`].
+    ApprovalsText: {
+        "anyOf": [
+            { "type": "integer" },
+            {
+                "type": "object",
+                "properties": {
+                    "count": {
+                        "description": "How many have to approve. Default: 1.",
+                        "type": "integer"
+                    },
+                    "groups": {
+                        "description": "The groups that they have to be of. Default: anybody may approve.",
+                        "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
+                    },
+                    "expiry": {
+                        "description": "How long it is waited for; then the release does not come. Default: 24h.",
+                        "type": "string", "examples": ["24h"]
+                    },
+                    "not_author": {
+                        "description": "Whether whoever wrote or pushed the commit may not be one of them. Default: false.",
+                        "type": "boolean"
+                    }
+                },
+                "additionalProperties": false
+            }
+        ]
+    }
     /// One text, or a list of texts.
     OneOrMany: {
         "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::pipeline::window::{Freeze, Window};
+
 /// Text that does not follow its small language. The message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {kind}: write {example}")]
@@ -173,6 +175,18 @@ pub(super) fn ratio_limit(text: &str) -> Result<f64, InvalidText> {
         Ok(hundredths) if hundredths >= 100 => Ok(f64::from(hundredths) / 100.0),
         _ => Err(error()),
     }
+}
+
+/// Reads a window, such as `Mon-Fri 09:00-16:00 Europe/Warsaw`.
+pub(super) fn window(text: &str) -> Result<Window, InvalidText> {
+    let example = "days, hours and a time zone, such as `Mon-Fri 09:00-16:00 Europe/Warsaw`";
+    text.parse().map_err(|_| invalid(text, "window", example))
+}
+
+/// Reads a freeze, such as `2026-12-20..2027-01-02 Europe/Warsaw`.
+pub(super) fn freeze(text: &str) -> Result<Freeze, InvalidText> {
+    let example = "two days and a time zone, such as `2026-12-20..2027-01-02 Europe/Warsaw`";
+    text.parse().map_err(|_| invalid(text, "freeze", example))
 }
 
 fn above(text: &str) -> Option<&str> {

@@ -1,0 +1,255 @@
+//! Rules of `pipeline` and `deploy` that span several keys. Not those that need the Compose project.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::pipeline::{DeploySettings, JobSettings, Trigger};
+use super::{Checker, is_variable};
+use crate::id::{EnvironmentName, JobName};
+use crate::pipeline::EPHEMERAL;
+
+/// The most combinations of a job's matrix.
+const COMBINATIONS_MAX: usize = 64;
+
+/// The most jobs of a file.
+const JOBS_MAX: usize = 100;
+
+impl Checker<'_> {
+    /// Checks the jobs and what brings releases to environments.
+    pub(super) fn pipeline(&mut self) {
+        let jobs = &self.delivery.file.pipeline;
+        if jobs.len() > JOBS_MAX {
+            let message = format!("there are more than {JOBS_MAX} jobs");
+            self.refuse(&["pipeline"], &message, "do more in one job");
+            return;
+        }
+        let mut names: BTreeSet<&JobName> = BTreeSet::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let index = index.to_string();
+            let at = ["pipeline", index.as_str()];
+            if !names.insert(&job.name) {
+                let message = format!("there are two jobs `{}`", job.name);
+                let help = "give one another name";
+                self.refuse(&[&at[..], &["name"]].concat(), &message, help);
+            }
+            self.job(&at, job);
+        }
+        self.cycles_of_jobs();
+        let environments = &self.delivery.file.environments;
+        for (name, environment) in environments {
+            if name.as_str().starts_with(EPHEMERAL) {
+                let message = format!("names that begin with `{EPHEMERAL}` are those of jobs");
+                self.refuse(&["environments", name.as_str()], &message, "use another");
+            }
+            if let Some(deploy) = &environment.deploy {
+                self.deploy(name, deploy);
+            }
+        }
+        self.cycles_of_environments();
+    }
+
+    fn job(&mut self, at: &[&str], job: &JobSettings) {
+        let below = |rest: &[&'static str]| [at, rest].concat();
+        let known: BTreeSet<&JobName> = self
+            .delivery
+            .file
+            .pipeline
+            .iter()
+            .map(|one| &one.name)
+            .collect();
+        for (index, need) in job.needs.iter().enumerate() {
+            if !known.contains(need) {
+                let index = index.to_string();
+                let path = [at, &["needs", &index]].concat();
+                let message = format!("there is no job `{need}`");
+                self.refuse(&path, &message, "name a job of this file");
+            }
+        }
+        for (key, name) in [("like", &job.like), ("after", &job.after)] {
+            if let Some(name) = name {
+                self.environment_is_there(&[at, &[key]].concat(), name);
+            }
+        }
+        if job.image.is_some() && job.service.is_some() {
+            let help = "write one: a service has an image of its own";
+            self.refuse(&below(&["image"]), "there are `image` and `service`", help);
+        }
+        if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            let help = "write `30m`";
+            self.refuse(
+                &below(&["timeout"]),
+                "the time is over before it began",
+                help,
+            );
+        }
+        if job.retries.is_some_and(|retries| retries > 10) {
+            self.refuse(
+                &below(&["retries"]),
+                "it is tried too often",
+                "write 10 at most",
+            );
+        }
+        let named = [
+            ("environment", job.environment.keys().collect::<Vec<_>>()),
+            ("secrets", job.secrets.keys().collect()),
+            ("matrix", job.matrix.keys().collect()),
+        ];
+        for (key, variables) in named {
+            for variable in variables {
+                let path = [at, &[key, variable.as_str()]].concat();
+                if !is_variable(variable) {
+                    let message = format!("`{variable}` is not the name of a variable");
+                    let help = "write letters, digits and underscores, not starting with a digit";
+                    self.refuse(&path, &message, help);
+                }
+            }
+        }
+        self.matrix(at, &job.matrix);
+    }
+
+    fn matrix(&mut self, at: &[&str], matrix: &BTreeMap<String, Vec<String>>) {
+        let path = [at, &["matrix"]].concat();
+        if let Some((variable, _)) = matrix.iter().find(|(_, values)| values.is_empty()) {
+            let message = format!("`{variable}` has no value");
+            self.refuse(&path, &message, "write at least one, or remove it");
+        }
+        let sizes = matrix.values().map(Vec::len);
+        let combinations = sizes.fold(1_usize, usize::saturating_mul);
+        if combinations > COMBINATIONS_MAX {
+            let message = format!("there are {combinations} combinations");
+            let help = format!("write {COMBINATIONS_MAX} at most");
+            self.refuse(&path, &message, &help);
+        }
+    }
+
+    fn environment_is_there(&mut self, path: &[&str], name: &EnvironmentName) {
+        let names = self.delivery.file.environment_names();
+        if !names.contains(name) {
+            let names: Vec<&str> = names.iter().map(EnvironmentName::as_str).collect();
+            let message = format!("there is no environment `{name}`");
+            self.refuse(path, &message, &format!("there are: {}", names.join(", ")));
+        }
+    }
+
+    fn deploy(&mut self, name: &EnvironmentName, deploy: &DeploySettings) {
+        let at = |key| ["environments", name.as_str(), "deploy", key];
+        if let Some(after) = &deploy.after {
+            self.environment_is_there(&at("after"), after);
+        }
+        if deploy.soak.is_some() && deploy.after.is_none() {
+            let message = "there is no environment that it could be in before";
+            self.refuse(&at("soak"), message, "write `after` too");
+        }
+        let trigger = deploy.trigger();
+        let branch = trigger != Some(Trigger::Push) && !deploy.branch.is_empty();
+        let tag = trigger != Some(Trigger::Tag) && !deploy.tag.is_empty();
+        let contradictory = branch.then_some("branch").or(tag.then_some("tag"));
+        if let Some(key) = contradictory {
+            let message = format!("`{key}` is no part of what begins a deployment here");
+            self.refuse(&at(key), &message, "remove it, or change `on`");
+        }
+        let pushed = matches!(trigger, Some(Trigger::Push | Trigger::Tag));
+        if pushed && deploy.after.is_some() {
+            let help = "write one: a release comes from a push, or from another environment";
+            self.refuse(&at("after"), "there are `on` and `after`", help);
+        }
+        let Some(approvals) = &deploy.approvals else {
+            return;
+        };
+        if approvals.count == 0 {
+            let help = "write at least 1, or remove the key";
+            self.refuse(&at("approvals"), "nobody has to approve", help);
+        }
+        let groups = &self.delivery.file.groups;
+        let unknown = approvals
+            .groups
+            .iter()
+            .find(|group| !groups.contains_key(*group));
+        if let Some(unknown) = unknown {
+            let message = format!("there is no group `{unknown}`");
+            self.refuse(&at("approvals"), &message, "write it under `groups`");
+        }
+        if approvals.expiry.is_zero() {
+            let message = "the time is over before it began";
+            self.refuse(&at("approvals"), message, "write `expiry: 24h`");
+        }
+    }
+
+    fn cycles_of_jobs(&mut self) {
+        let jobs = &self.delivery.file.pipeline;
+        let names: BTreeMap<&JobName, usize> = jobs
+            .iter()
+            .enumerate()
+            .map(|(index, job)| (&job.name, index))
+            .collect();
+        let edges: Vec<Vec<usize>> = jobs
+            .iter()
+            .map(|job| {
+                job.needs
+                    .iter()
+                    .filter_map(|need| names.get(need).copied())
+                    .collect()
+            })
+            .collect();
+        if let Some(index) = in_cycle(&edges) {
+            let index = index.to_string();
+            let path = ["pipeline", index.as_str(), "needs"];
+            self.refuse(&path, "the job waits for itself", "remove one of `needs`");
+        }
+    }
+
+    fn cycles_of_environments(&mut self) {
+        let environments = &self.delivery.file.environments;
+        let names: Vec<&EnvironmentName> = environments.keys().collect();
+        let edges: Vec<Vec<usize>> = environments
+            .values()
+            .map(|one| {
+                let after = one.deploy.as_ref().and_then(|deploy| deploy.after.as_ref());
+                let index = after.and_then(|after| names.iter().position(|name| *name == after));
+                index.into_iter().collect()
+            })
+            .collect();
+        if let Some(name) = in_cycle(&edges).and_then(|index| names.get(index).copied()) {
+            let path = ["environments", name.as_str(), "deploy", "after"];
+            let name = name.to_string();
+            let path: Vec<&str> = path.to_vec();
+            let message = format!("releases come to `{name}` only from itself");
+            self.refuse(&path, &message, "let the first environment have a `branch`");
+        }
+    }
+}
+
+/// Returns a node that can be reached from itself.
+fn in_cycle(edges: &[Vec<usize>]) -> Option<usize> {
+    // What waits for nothing that is left is taken away until nothing changes.
+    let mut left: BTreeSet<usize> = (0..edges.len()).collect();
+    loop {
+        let free: Vec<usize> = left
+            .iter()
+            .copied()
+            .filter(|node| {
+                let waits_for = edges.get(*node);
+                waits_for.is_none_or(|found| found.iter().all(|one| !left.contains(one)))
+            })
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        for node in free {
+            left.remove(&node);
+        }
+    }
+    // What is left is in a cycle, or waits for one.
+    left.iter().copied().find(|start| {
+        let mut seen: BTreeSet<usize> = BTreeSet::new();
+        let mut next: Vec<usize> = edges.get(*start).cloned().unwrap_or_default();
+        while let Some(node) = next.pop() {
+            if node == *start {
+                return true;
+            }
+            if seen.insert(node) {
+                next.extend(edges.get(node).into_iter().flatten());
+            }
+        }
+        false
+    })
+}

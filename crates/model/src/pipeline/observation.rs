@@ -1,0 +1,34 @@
+//! What a run has to know of environments: those of its jobs, and those that it brings its release
+//! to. Not what is made of it ([`super::step`]).
+
+use std::collections::BTreeMap;
+
+use crate::deployment::Deployment;
+use crate::id::{EnvironmentName, ReleaseNumber};
+
+/// Everything that is known at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observation {
+    /// The environments of jobs. Absent: it is not there, not yet or not any more.
+    pub jobs: BTreeMap<EnvironmentName, JobEnvironment>,
+    /// The environments that the release is brought to.
+    pub targets: BTreeMap<EnvironmentName, TargetEnvironment>,
+}
+
+/// The environment of a job.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JobEnvironment {
+    /// Its deployment; there is only ever one.
+    pub deployment: Option<Deployment>,
+}
+
+/// An environment that the release is brought to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TargetEnvironment {
+    /// The deployment that this attempt of this run asked for.
+    pub deployment: Option<Deployment>,
+    /// The last release that was brought out completely.
+    pub stable: Option<ReleaseNumber>,
+    /// Why nothing may be deployed by itself, where that is so.
+    pub hold: Option<String>,
+}

@@ -1,0 +1,400 @@
+//! The record of one run: everything of it that must survive a crash of the control plane. It is
+//! written down before anything is done. Not the rules by which it moves ([`super::step`]).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::push::Push;
+use super::window::{Freeze, Window};
+use crate::delivery::pipeline::Approvals;
+use crate::duration;
+use crate::id::{
+    AppName, DeploymentNumber, EnvironmentId, EnvironmentName, JobName, ReleaseNumber, RunNumber,
+};
+
+/// One run: a push on its way through jobs and environments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The app.
+    pub app: AppName,
+    /// The number within the app.
+    pub number: RunNumber,
+    /// What it is of.
+    pub push: Push,
+    /// The release that it brings out.
+    pub release: ReleaseNumber,
+    /// Whether somebody promotes a release that another run made.
+    #[serde(default)]
+    pub is_promotion: bool,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// The jobs, in the order of the file.
+    pub jobs: Vec<Job>,
+    /// The environments that the release is brought to, each after that it comes from.
+    pub targets: Vec<Target>,
+    /// Why nothing new is begun, where that is so.
+    pub stop: Option<Stop>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// All jobs passed, and the release is where it should be.
+    Succeeded,
+    /// A job or a deployment failed, or somebody rejected it.
+    Failed,
+    /// Somebody stopped it.
+    Cancelled,
+    /// A newer run took its place.
+    Superseded,
+}
+
+/// Why nothing new is begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Whether somebody stopped it, or a newer run took its place.
+    pub kind: StopKind,
+    /// Who did it.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The kinds of stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopKind {
+    /// Somebody wishes so: what is under way is aborted.
+    Cancelled,
+    /// A newer run took its place: a deployment that is under way goes on.
+    Superseded,
+}
+
+/// One job of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The name in the delivery file.
+    pub name: JobName,
+    /// The number within the run, from 1.
+    pub number: u32,
+    /// The values of the matrix.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variant: BTreeMap<String, String>,
+    /// The jobs that have to pass before.
+    pub needs: Vec<JobName>,
+    /// The environment that the release has to be in before.
+    pub after: Option<EnvironmentName>,
+    /// The longest that it may run.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// How often it is tried again.
+    pub retries: u32,
+    /// The environment that its own is like.
+    pub like: EnvironmentName,
+    /// How far it is.
+    pub state: JobState,
+    /// The attempts, oldest first.
+    pub attempts: Vec<Attempt>,
+}
+
+impl Job {
+    /// Returns the name, with the values of the matrix.
+    pub fn label(&self) -> String {
+        let values: Vec<&str> = self.variant.values().map(String::as_str).collect();
+        if values.is_empty() {
+            return self.name.to_string();
+        }
+        format!("{} ({})", self.name, values.join(", "))
+    }
+
+    /// Tells whether it is over.
+    pub fn has_ended(&self) -> bool {
+        match self.state {
+            JobState::Waiting | JobState::Active => false,
+            JobState::Succeeded
+            | JobState::Failed { .. }
+            | JobState::Skipped { .. }
+            | JobState::Cancelled => true,
+        }
+    }
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Something has to be true before.
+    Waiting,
+    /// Its last attempt is under way.
+    Active,
+    /// It passed.
+    Succeeded,
+    /// It did not.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// It was never begun.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It was stopped.
+    Cancelled,
+}
+
+/// One attempt at a job: an environment of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The number within the job, from 1.
+    pub number: u32,
+    /// The environment, which nothing else ever has.
+    pub environment: EnvironmentName,
+    /// When it was decided on.
+    pub asked_at: Timestamp,
+    /// When the job's own program was started.
+    pub started_at: Option<Timestamp>,
+    /// How it ended.
+    pub verdict: Option<Verdict>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Whether its log is kept and its environment is gone.
+    pub is_cleared: bool,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The program ended with exit code 0.
+    Passed,
+    /// It did not, or never began.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// It was stopped.
+    Cancelled,
+}
+
+/// One environment that a release is brought to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The environment that it comes from.
+    pub after: Option<EnvironmentName>,
+    /// What has to be true before.
+    pub gates: Gates,
+    /// How far it is.
+    pub state: TargetState,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// The deployment of this attempt.
+    pub deployment: Option<DeploymentNumber>,
+    /// When all traffic was on the release.
+    pub delivered_at: Option<Timestamp>,
+    /// Who approved this attempt.
+    pub approvals: Vec<Approval>,
+}
+
+impl Target {
+    /// Tells whether all traffic is on the release there.
+    pub fn is_delivered(&self) -> bool {
+        matches!(self.state, TargetState::Delivered | TargetState::Succeeded)
+    }
+
+    /// Tells whether nothing more comes of it.
+    pub fn has_ended(&self) -> bool {
+        match self.state {
+            TargetState::Waiting
+            | TargetState::Gated { .. }
+            | TargetState::Deploying { .. }
+            | TargetState::Delivered => false,
+            TargetState::Succeeded
+            | TargetState::Failed { .. }
+            | TargetState::Skipped { .. }
+            | TargetState::Cancelled => true,
+        }
+    }
+}
+
+/// What has to be true before a release may come to an environment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Gates {
+    /// How long it has to be in the environment that it comes from.
+    #[serde(with = "duration")]
+    pub soak: Duration,
+    /// Who has to approve.
+    pub approvals: Option<Approvals>,
+    /// When it may come; always when empty.
+    pub windows: Vec<Window>,
+    /// When it may not.
+    pub freezes: Vec<Freeze>,
+}
+
+/// How far a target is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    /// Jobs, or an environment before it, are not there yet.
+    Waiting,
+    /// All before it is done; a gate is closed.
+    Gated {
+        /// Which.
+        gate: Gate,
+        /// Since when that gate is what it waits for.
+        since: Timestamp,
+    },
+    /// The deployment is asked for.
+    Deploying {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// All traffic is on the release; the deployment is not over.
+    Delivered,
+    /// The release is the stable one.
+    Succeeded,
+    /// It is not.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// It was never begun.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It was stopped.
+    Cancelled,
+}
+
+/// What a target waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// The time in the environment that it comes from.
+    Soak,
+    /// People.
+    Approval,
+    /// The hours in which it may come.
+    Window,
+    /// Automatic deployment to the environment is on hold.
+    Hold,
+}
+
+/// That somebody approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Who.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
+    /// What they say of it.
+    pub comment: Option<String>,
+}
+
+impl Run {
+    /// Returns the id of an environment of the run's app.
+    pub fn environment(&self, name: &EnvironmentName) -> EnvironmentId {
+        EnvironmentId::new(self.app.clone(), name.clone())
+    }
+
+    /// Returns what it is called in the audit trail.
+    pub fn subject(&self) -> String {
+        format!("{} run {}", self.app, self.number)
+    }
+
+    /// Tells whether nothing more is to be done for it.
+    pub fn is_settled(&self) -> bool {
+        let mut attempts = self.jobs.iter().flat_map(|job| &job.attempts);
+        self.outcome.is_some() && attempts.all(|attempt| attempt.is_cleared)
+    }
+
+    /// Returns its state in a word.
+    pub fn state(&self) -> State {
+        match self.outcome {
+            Some(Outcome::Succeeded) => return State::Succeeded,
+            Some(Outcome::Failed) => return State::Failed,
+            Some(Outcome::Cancelled) => return State::Cancelled,
+            Some(Outcome::Superseded) => return State::Superseded,
+            None => {}
+        }
+        if self.jobs.iter().any(|job| job.state == JobState::Active) {
+            return State::Running;
+        }
+        let has = |wanted: fn(&TargetState) -> bool| {
+            self.targets.iter().any(|target| wanted(&target.state))
+        };
+        if has(|state| matches!(state, TargetState::Deploying { .. })) {
+            return State::Deploying;
+        }
+        let approval = |state: &TargetState| {
+            matches!(
+                state,
+                TargetState::Gated {
+                    gate: Gate::Approval,
+                    ..
+                }
+            )
+        };
+        if has(approval) {
+            return State::AwaitingApproval;
+        }
+        if has(|state| matches!(state, TargetState::Gated { .. })) {
+            return State::Held;
+        }
+        if has(|state| matches!(state, TargetState::Delivered)) {
+            return State::Baking;
+        }
+        State::Running
+    }
+}
+
+/// The states of a run, for people and programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Jobs run, or are about to.
+    Running,
+    /// A deployment is under way.
+    Deploying,
+    /// Somebody has to approve.
+    AwaitingApproval,
+    /// Another gate is closed.
+    Held,
+    /// The release is everywhere, and can go back by itself.
+    Baking,
+    /// All went well.
+    Succeeded,
+    /// Something did not.
+    Failed,
+    /// Somebody stopped it.
+    Cancelled,
+    /// A newer run took its place.
+    Superseded,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Deploying => "deploying",
+            Self::AwaitingApproval => "awaiting approval",
+            Self::Held => "held",
+            Self::Baking => "baking",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+        })
+    }
+}
