@@ -45,3 +45,4 @@ pub use server::{EngineInfo, ServerInfo, SourceInfo};
 pub use towpath_model::tree;
 
 pub use token::{NewToken, Token, TokenRequest};
+pub use towpath_model::tree;

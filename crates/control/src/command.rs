@@ -255,7 +255,11 @@ impl Platform {
 
     /// Pins the secrets of a draft to their latest versions. Volumes and networks that the
     /// environment took over stay those that it took over.
-    async fn render(&self, id: &EnvironmentId, draft: &Draft) -> Result<Rendering, Error> {
+    pub(crate) async fn render(
+        &self,
+        id: &EnvironmentId,
+        draft: &Draft,
+    ) -> Result<Rendering, Error> {
         let mut rendering = self.pinned(id, draft).await?;
         if let Some(adopted) = &self.snapshot(id)?.environment.adopted {
             adopted.apply(&mut rendering);

@@ -26,7 +26,7 @@ const LONGEST_STOP: Duration = Duration::from_mins(10);
 
 /// How far a removal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Progress {
+pub(crate) enum Progress {
     /// It is tried.
     Trying,
     /// The last attempt failed; there will be another.
@@ -109,7 +109,7 @@ impl Shared {
 
     /// Writes down that an environment is to be removed, and has it removed. Nothing is stopped
     /// that is not written down.
-    async fn ask_to_destroy(
+    pub(crate) async fn ask_to_destroy(
         self: &Arc<Self>,
         id: &EnvironmentId,
         volumes: Volumes,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use towpath_compose::Diagnostics;
 use towpath_model::command::Refusal;
-use towpath_model::id::{EnvironmentId, ReleaseNumber, ServiceName};
+use towpath_model::id::{EnvironmentId, ReleaseNumber, RunId, ServiceName};
 use towpath_model::port::PortError;
 use towpath_model::render::MissingSecrets;
 
@@ -84,6 +84,18 @@ pub enum Error {
     /// What an app's author wrote is wrong.
     #[error("{0}")]
     Invalid(Diagnostics),
+    /// A run does not allow it now.
+    #[error(transparent)]
+    RunRefused(#[from] towpath_model::pipeline::command::Refusal),
+    /// What is stored of a run cannot be read by this program.
+    #[error("the record of {run} cannot be read")]
+    UnreadableRun {
+        /// The run.
+        run: RunId,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The engine, or the router, did not do it.
     #[error("the engine or router failed")]
     Port(#[from] PortError),
@@ -158,6 +170,7 @@ impl Error {
             | Self::NotAdopted { .. }
             | Self::NoSource(_)
             | Self::Invalid(_)
+            | Self::RunRefused(_)
             | Self::Port(PortError::Refused(_))
             | Self::Git(PortError::Refused(_))
             | Self::Store(towpath_store::Error::AlreadyExists(_)) => Kind::Refused,
@@ -165,9 +178,10 @@ impl Error {
             | Self::NotDestroyed { .. }
             | Self::Port(PortError::Failed { .. })
             | Self::Git(PortError::Failed { .. }) => Kind::Unavailable,
-            Self::Source(SourceError::Files { .. }) | Self::Store(_) | Self::Unreadable { .. } => {
-                Kind::Internal
-            }
+            Self::Source(SourceError::Files { .. })
+            | Self::Store(_)
+            | Self::Unreadable { .. }
+            | Self::UnreadableRun { .. } => Kind::Internal,
             Self::Source(_) => Kind::Refused,
         }
     }

@@ -330,6 +330,7 @@ impl Task {
             )
             .await?;
         self.environment = environment;
+        self.shared.ring();
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! ports.
 
 mod adopt;
+mod checkout;
 mod command;
 mod console;
 mod destroy;
@@ -16,6 +17,7 @@ mod observe;
 mod platform;
 mod query;
 mod release;
+mod run;
 mod secret;
 mod source;
 mod token;
@@ -29,6 +31,10 @@ pub use keeper::Snapshot;
 pub use platform::{Config, Platform, Ports, SocketTest};
 pub use source::app::{AppTree, AppTreeError};
 pub use source::{Incoming, SourceError};
+pub use run::{Decision, Promote, RunLog, RunLogLine, RunLogQuery};
 pub use towpath_store::{
     BadEvent, EventOrder, EventProblem, EventQuery, NewToken, SecretInfo, Token, Verification,
 };
+
+/// Who is named as the actor of what happens by itself.
+const SYSTEM: &str = towpath_model::step::SYSTEM;

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use towpath_model::console::Console;
 use towpath_model::environment::{Environment, Published};
 use towpath_model::event::NewEvent;
-use towpath_model::id::EnvironmentId;
+use towpath_model::id::{AppName, EnvironmentId};
 use towpath_model::port::{
     Clock, DataDirectory, Engine, INTERNAL_PORTS, Prober, Redirects, Router,
 };
@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::intake::{self, Intake};
 use crate::keeper::{Keeper, Snapshot};
+use crate::run::Runs;
 use crate::source::clear_leftovers;
 
 /// Tells whether a socket address can be listened on now.
@@ -109,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Hub,
     pub(crate) intake: Intake,
     pub(crate) removals: Removals,
+    pub(crate) runs: Runs,
+    bell: watch::Sender<()>,
     keepers: Mutex<BTreeMap<EnvironmentId, Keeper>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -139,6 +142,8 @@ impl Platform {
             hub,
             intake,
             removals: Removals::default(),
+            runs: Runs::default(),
+            bell: watch::Sender::new(()),
             keepers,
             tasks,
             shutdown,
@@ -147,6 +152,7 @@ impl Platform {
             shared.keep(environment, version);
         }
         shared.resume_destructions().await?;
+        shared.resume_runs().await?;
         let platform = Self { shared };
         let stop = platform.shared.stopping();
         let work = intake::run(platform.clone(), requests, stop);
@@ -166,12 +172,9 @@ impl Platform {
         if self.shared.keepers().contains_key(id) {
             return Ok(false);
         }
+        self.register(&id.app, actor).await?;
         let store = &self.shared.ports.store;
         let now = self.shared.ports.clock.now();
-        match store.create_app(&id.app, actor, now).await {
-            Ok(_) | Err(towpath_store::Error::AlreadyExists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
         let environment = Environment::new(id.clone());
         let unreadable = |source| Error::Unreadable {
             environment: id.clone(),
@@ -191,6 +194,15 @@ impl Platform {
         };
         self.shared.keep(environment, version);
         Ok(true)
+    }
+
+    /// Registers an app when it is new.
+    pub(crate) async fn register(&self, app: &AppName, actor: &str) -> Result<(), Error> {
+        let now = self.shared.ports.clock.now();
+        match self.shared.ports.store.create_app(app, actor, now).await {
+            Ok(_) | Err(towpath_store::Error::AlreadyExists(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns the ids of all environments.
@@ -246,6 +258,17 @@ impl Shared {
     /// Forgets an environment that is gone.
     pub(crate) fn forget(&self, id: &EnvironmentId) {
         self.keepers().remove(id);
+        self.ring();
+    }
+
+    /// Tells whoever waits for an environment that one changed.
+    pub(crate) fn ring(&self) {
+        self.bell.send_replace(());
+    }
+
+    /// Returns a receiver that hears whenever an environment changed.
+    pub(crate) fn bell(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
     }
 
     /// Starts a task that the platform's stop waits for.

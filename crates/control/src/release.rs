@@ -30,6 +30,7 @@ impl Shared {
                     .into_iter()
                     .chain(one.history.clone())
             })
+            .chain(self.runs.releases(app))
             .collect();
         self.ports
             .store

@@ -361,6 +361,11 @@ impl DataDirectory {
         self.repositories().join("hooks")
     }
 
+    /// Returns where the logs of an app's runs are kept.
+    pub fn runs(&self, app: &AppName) -> PathBuf {
+        self.0.join("runs").join(app.as_str())
+    }
+
     /// Returns where an engine keeps what it has of an environment.
     pub fn environment(&self, id: &EnvironmentId) -> PathBuf {
         self.0

@@ -11,7 +11,9 @@ use towpath_compose::{
 };
 use towpath_model::delivery::{Delivery, FILE_NAME};
 use towpath_model::id::{AppName, Digest, EnvironmentName};
-use towpath_model::render::{self, RenderInputs, Rendered, wanted_files};
+use towpath_model::pipeline::project::{self, JobInputs, place_of};
+use towpath_model::pipeline::run::Job;
+use towpath_model::render::{self, Draft, RenderInputs, Rendered, wanted_files};
 use towpath_model::tree::{ContentHash, EntryKind};
 
 /// The app in a source tree. What it does blocks.
@@ -105,13 +107,50 @@ impl AppTree {
         Ok(warnings)
     }
 
-    fn try_render(&self, environment: &EnvironmentName) -> Result<Rendered, Diagnostics> {
+    /// Renders the environment of a job, which is given these variables.
+    pub fn render_job(
+        &self,
+        job: &Job,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Draft, Diagnostics> {
+        self.try_render_job(job, variables)
+            .map_err(|found| shown(found, self.files.root()))
+    }
+
+    fn try_render_job(
+        &self,
+        job: &Job,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Draft, Diagnostics> {
+        let missing = || {
+            let message = format!("there is no job `{}`", job.name);
+            Diagnostics::from(Diagnostic::error("unknown-name", message))
+        };
+        let loaded = self.load(&job.like)?;
+        project::draft(&JobInputs {
+            files: &self.wanted(&loaded)?,
+            loaded: &loaded,
+            delivery: &self.delivery,
+            like: &job.like,
+            place: place_of(&self.delivery, job).ok_or_else(missing)?,
+            variant: &job.variant,
+            variables,
+            source: &self.source,
+            tree: &self.entries,
+        })
+    }
+
+    fn load(&self, environment: &EnvironmentName) -> Result<Loaded, Diagnostics> {
         let options = LoadOptions {
             working_directory: self.files.root().to_owned(),
             default_name: Some(self.app.to_string()),
             ..LoadOptions::default()
         };
-        let loaded = render::load(&self.delivery, environment, options, &self.files)?;
+        render::load(&self.delivery, environment, options, &self.files)
+    }
+
+    fn try_render(&self, environment: &EnvironmentName) -> Result<Rendered, Diagnostics> {
+        let loaded = self.load(environment)?;
         let mut rendered = render::render(&RenderInputs {
             loaded: &loaded,
             delivery: &self.delivery,

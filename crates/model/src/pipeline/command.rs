@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::run::{Approval, Gate, JobState, Outcome, Run, Stop, StopKind, TargetState};
+use super::run::{Approval, Gate, JobState, Outcome, Run, Stop, StopKind, TargetState, Verdict};
 use crate::event::NewEvent;
 use crate::id::EnvironmentName;
 
@@ -193,6 +193,19 @@ impl Run {
         let place = format!("to {environment}");
         let actor = crate::step::SYSTEM;
         vec![self.event("delivery.failed", Some(&place), actor, at, Some(reason))]
+    }
+
+    /// Gives a job up that can never be begun.
+    pub fn refuse_job(&mut self, index: usize, reason: String, at: Timestamp) -> Vec<NewEvent> {
+        let job = self.jobs.get_mut(index);
+        let last = job.and_then(|job| job.attempts.last_mut());
+        let Some(last) = last.filter(|attempt| attempt.verdict.is_none()) else {
+            return Vec::new();
+        };
+        // The next step takes it from there.
+        last.verdict = Some(Verdict::Failed { reason });
+        last.ended_at = Some(at);
+        Vec::new()
     }
 
     fn awaiting(

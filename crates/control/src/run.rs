@@ -1,0 +1,354 @@
+//! Runs: begun by a push, stopped, tried again, approved, looked at. Each has a keeper, which moves
+//! it. Not the rules, which are `model::pipeline`.
+
+mod act;
+mod keeper;
+mod log;
+mod observe;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch;
+use towpath_model::event::NewEvent;
+use towpath_model::id::{AppName, EnvironmentName, ReleaseNumber, RunId, RunNumber};
+use towpath_model::pipeline::command::Refusal;
+use towpath_model::pipeline::plan::{Plan, plan, promotion};
+use towpath_model::pipeline::run::Run;
+use towpath_model::pipeline::{Push, Reference};
+use towpath_store::{NewRelease, ReleaseOfRun, StoredRun};
+
+use crate::error::Error;
+use crate::platform::{Platform, Shared};
+use keeper::RunKeeper;
+pub use log::{RunLog, RunLogLine, RunLogQuery};
+
+/// The keepers of all runs for which something is to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Runs(Mutex<BTreeMap<RunId, RunKeeper>>);
+
+impl Runs {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, RunKeeper>> {
+        // The map is whole between any two statements that hold the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keeper(&self, id: &RunId) -> Option<RunKeeper> {
+        self.lock().get(id).cloned()
+    }
+
+    /// Returns the releases that runs still bring out: nothing of them may be pruned.
+    pub(crate) fn releases(&self, app: &AppName) -> Vec<ReleaseNumber> {
+        let runs = self.lock();
+        let own = runs.iter().filter(|(id, _)| &id.app == app);
+        own.map(|(_, keeper)| keeper.run().release).collect()
+    }
+}
+
+/// A promotion that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promote {
+    /// The app.
+    pub app: AppName,
+    /// The environment to bring the release to.
+    pub environment: EnvironmentName,
+    /// The release; that of the environment it comes from when absent.
+    pub release: Option<ReleaseNumber>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// What somebody decides on a release that waits before an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Whether it may come.
+    pub approve: bool,
+    /// What they say of it.
+    pub comment: Option<String>,
+    /// Who decides.
+    pub actor: String,
+}
+
+impl Platform {
+    /// Begins the run of a push whose tree is stored: everything that can be wrong with its files is
+    /// said now. Returns its number; `None` when the delivery file has nothing to do for such a push.
+    pub async fn submit(&self, push: Push) -> Result<Option<RunNumber>, Error> {
+        let shared = &self.shared;
+        if shared.ports.store.source(&push.source).await?.is_none() {
+            return Err(Error::NoSource(push.source.to_string()));
+        }
+        let checkout = shared.check_out(&push.app, &push.source).await?;
+        let Some(plan) = plan(checkout.file(), &push) else {
+            return Ok(None);
+        };
+        checkout.check(&plan).await?;
+        self.register(&push.app, &push.actor).await?;
+        let release = NewRelease {
+            source: Some(push.source.clone()),
+            commit: Some(push.commit.clone()).filter(|commit| !commit.is_empty()),
+            message: Some(push.message.clone()).filter(|message| !message.is_empty()),
+            created_at: shared.ports.clock.now(),
+            created_by: push.actor.clone(),
+        };
+        let older = shared.active(&push.app, &push.reference);
+        let number = shared.begin(push, plan, ReleaseOfRun::New(release)).await?;
+        for keeper in older {
+            let by = format!("run {number}");
+            // One that has ended meanwhile needs no other to take its place.
+            let superseded = keeper.edit(move |run, now| run.supersede(&by, now)).await;
+            match superseded {
+                Ok(()) | Err(Error::RunRefused(_) | Error::Stopping) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(number))
+    }
+
+    /// Brings a release to an environment, behind its gates: that of the environment it comes from,
+    /// or one that was there.
+    pub async fn promote(&self, promote: Promote) -> Result<RunNumber, Error> {
+        let shared = &self.shared;
+        let store = &shared.ports.store;
+        let app = &promote.app;
+        let release = match promote.release {
+            Some(release) => release,
+            None => shared.newest_before(app, &promote.environment).await?,
+        };
+        let found = store.release(app, release).await?;
+        let what = || format!("release {release} of `{app}` with a source tree");
+        let found = found.ok_or_else(|| Error::NotFound(what()))?;
+        let source = found.source.ok_or_else(|| Error::NotFound(what()))?;
+        let checkout = shared.check_out(app, &source).await?;
+        shared.refuse_unproven(app, checkout.file(), &promote.environment, release)?;
+        let push = Push {
+            app: app.clone(),
+            source,
+            commit: found.commit.unwrap_or_default(),
+            reference: Reference::WorkingTree,
+            changed: None,
+            author: found.created_by,
+            message: found.message.unwrap_or_default(),
+            actor: promote.actor,
+        };
+        let plan = promotion(checkout.file(), &push, &promote.environment);
+        let environment = || format!("environment `{}` in the delivery file", promote.environment);
+        let plan = plan.ok_or_else(|| Error::NotFound(environment()))?;
+        checkout.check(&plan).await?;
+        shared
+            .begin(push, plan, ReleaseOfRun::Present(release))
+            .await
+    }
+
+    /// Stops a run. What is under way is aborted.
+    pub async fn cancel_run(&self, id: &RunId, actor: &str) -> Result<(), Error> {
+        let actor = actor.to_owned();
+        let edit = move |run: &mut Run, now| run.cancel(&actor, now);
+        self.shared.edit_run(id, edit).await
+    }
+
+    /// Tries again what failed of a run.
+    pub async fn retry_run(&self, id: &RunId, actor: &str) -> Result<(), Error> {
+        let actor = actor.to_owned();
+        let edit = move |run: &mut Run, now| run.retry(&actor, now);
+        self.shared.edit_run(id, edit).await
+    }
+
+    /// Lets the release of a run come to an environment, or not.
+    pub async fn decide(&self, id: &RunId, decision: Decision) -> Result<(), Error> {
+        let Decision {
+            environment,
+            approve,
+            comment,
+            actor,
+        } = decision;
+        let edit = move |run: &mut Run, now| {
+            if approve {
+                run.approve(&environment, &actor, comment, now)
+            } else {
+                run.reject(&environment, &actor, comment, now)
+            }
+        };
+        self.shared.edit_run(id, edit).await
+    }
+
+    /// Returns the latest runs of an app, newest first.
+    pub async fn runs(&self, app: &AppName, limit: u32) -> Result<Vec<Run>, Error> {
+        let stored = self.shared.ports.store.runs(app, limit).await?;
+        stored.iter().map(read).collect()
+    }
+
+    /// Returns a run.
+    pub async fn show_run(&self, id: &RunId) -> Result<Run, Error> {
+        let stored = self.shared.ports.store.run(id).await?;
+        let stored = stored.ok_or_else(|| Error::NotFound(id.to_string()))?;
+        read(&stored)
+    }
+
+    /// Returns a receiver of a run's latest record; `None` when nothing more happens to it.
+    pub fn watch_run(&self, id: &RunId) -> Option<watch::Receiver<Arc<Run>>> {
+        self.shared.runs.keeper(id).map(|keeper| keeper.watch())
+    }
+}
+
+impl Shared {
+    /// Takes up the runs that were under way when the control plane ended.
+    pub(crate) async fn resume_runs(self: &Arc<Self>) -> Result<(), Error> {
+        for stored in self.ports.store.unsettled_runs().await? {
+            self.keep_run(read(&stored)?, stored.version);
+        }
+        Ok(())
+    }
+
+    /// Writes a run down, and has it moved.
+    async fn begin(
+        self: &Arc<Self>,
+        push: Push,
+        plan: Plan,
+        release: ReleaseOfRun,
+    ) -> Result<RunNumber, Error> {
+        let now = self.ports.clock.now();
+        let is_promotion = matches!(release, ReleaseOfRun::Present(_));
+        let app = push.app.clone();
+        let write = |number, release| {
+            let run = Run {
+                app: push.app.clone(),
+                number,
+                push,
+                release,
+                is_promotion,
+                created_at: now,
+                jobs: plan.jobs,
+                targets: plan.targets,
+                stop: None,
+                outcome: None,
+                finished_at: None,
+            };
+            let begun = begun(&run, now);
+            Ok((serde_json::to_value(&run)?, vec![begun]))
+        };
+        let stored = self.ports.store.create_run(&app, release, now, write);
+        let stored = stored.await?;
+        self.keep_run(read(&stored)?, stored.version);
+        Ok(stored.id.number)
+    }
+
+    /// Returns the keepers of runs that are under way of the same reference.
+    fn active(&self, app: &AppName, reference: &Reference) -> Vec<RunKeeper> {
+        let runs = self.runs.lock();
+        let same = runs.values().filter(|keeper| {
+            let run = keeper.run();
+            &run.app == app
+                && &run.push.reference == reference
+                && run.outcome.is_none()
+                && !run.is_promotion
+        });
+        same.cloned().collect()
+    }
+
+    /// Has a record edited and written down, whether something is to be done for the run or not.
+    async fn edit_run<F>(self: &Arc<Self>, id: &RunId, edit: F) -> Result<(), Error>
+    where
+        F: FnOnce(&mut Run, Timestamp) -> Result<Vec<NewEvent>, Refusal> + Send + 'static,
+    {
+        let keeper = if let Some(keeper) = self.runs.keeper(id) {
+            keeper
+        } else {
+            let stored = self.ports.store.run(id).await?;
+            let stored = stored.ok_or_else(|| Error::NotFound(id.to_string()))?;
+            self.keep_run(read(&stored)?, stored.version)
+        };
+        keeper.edit(edit).await
+    }
+
+    /// Starts the keeper of a run, unless it has one.
+    fn keep_run(self: &Arc<Self>, run: Run, version: u64) -> RunKeeper {
+        let id = RunId::new(run.app.clone(), run.number);
+        let mut runs = self.runs.lock();
+        if let Some(keeper) = runs.get(&id) {
+            return keeper.clone();
+        }
+        let (keeper, work) = RunKeeper::new(Arc::clone(self), run, version);
+        runs.insert(id, keeper.clone());
+        drop(runs);
+        self.spawn(work);
+        keeper
+    }
+
+    /// Returns the release of the environment that releases come from to another.
+    async fn newest_before(
+        &self,
+        app: &AppName,
+        to: &EnvironmentName,
+    ) -> Result<ReleaseNumber, Error> {
+        let newest = self.ports.store.releases(app).await?;
+        let nothing = || Error::NotFound(format!("release of `{app}` that `{to}` could be given"));
+        let newest = newest.into_iter().find_map(|release| release.source);
+        let checkout = self.check_out(app, &newest.ok_or_else(nothing)?).await?;
+        let after = checkout.delivery.file.deploy(to).after;
+        let from = after.ok_or_else(|| {
+            let message = format!("nothing says where releases come from to `{to}`: name one");
+            Error::RunRefused(Refusal::Other(message))
+        })?;
+        let id = towpath_model::id::EnvironmentId::new(app.clone(), from);
+        let snapshot = self.keeper(&id)?.watch().borrow().clone();
+        snapshot.environment.stable.ok_or_else(nothing)
+    }
+
+    /// Refuses a release that was not in the environment which releases come from.
+    fn refuse_unproven(
+        &self,
+        app: &AppName,
+        file: &towpath_model::delivery::DeliveryFile,
+        to: &EnvironmentName,
+        release: ReleaseNumber,
+    ) -> Result<(), Error> {
+        let Some(from) = file.deploy(to).after else {
+            return Ok(());
+        };
+        let id = towpath_model::id::EnvironmentId::new(app.clone(), from);
+        let keeper = self.keeper(&id)?;
+        let snapshot = keeper.watch().borrow().clone();
+        let environment = &snapshot.environment;
+        let delivered = environment
+            .deployment
+            .as_ref()
+            .filter(|one| one.shifted_at.is_some() && one.failure.is_none())
+            .map(|one| one.release);
+        if environment.history.contains(&release) || delivered == Some(release) {
+            return Ok(());
+        }
+        let message = format!("release {release} was never in `{id}`, which comes before `{to}`");
+        Err(Error::RunRefused(Refusal::Other(message)))
+    }
+}
+
+fn begun(run: &Run, at: Timestamp) -> NewEvent {
+    NewEvent {
+        at,
+        actor: run.push.actor.clone(),
+        what: "run.started".to_owned(),
+        subject: run.subject(),
+        from: None,
+        to: Some(run.push.commit.clone()).filter(|commit| !commit.is_empty()),
+        reason: Some(run.push.reference.to_string()),
+    }
+}
+
+fn read(stored: &StoredRun) -> Result<Run, Error> {
+    serde_json::from_value(stored.document.clone()).map_err(|source| Error::UnreadableRun {
+        run: stored.id.clone(),
+        source,
+    })
+}
+
+/// Writes a record for the store.
+fn document(run: &Run) -> Result<Value, Error> {
+    serde_json::to_value(run).map_err(|source| Error::UnreadableRun {
+        run: RunId::new(run.app.clone(), run.number),
+        source,
+    })
+}

@@ -1,0 +1,366 @@
+//! Carries out what a step of a run decided: environments of jobs are made and removed, deployments
+//! are asked for. All of it may be done twice and is done once. Not the decisions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use towpath_model::command::Request;
+use towpath_model::deployment::{Kind, Origin};
+use towpath_model::event::NewEvent;
+use towpath_model::id::{EnvironmentId, EnvironmentName, ReleaseNumber};
+use towpath_model::pipeline::observation::Observation;
+use towpath_model::pipeline::run::{Job, Run};
+use towpath_model::pipeline::step::Action;
+use towpath_model::pipeline::{JOB_SERVICE, Reference};
+use towpath_model::port::Volumes;
+use towpath_model::release::Rendering;
+use towpath_model::render::Draft;
+
+use super::keeper::Task;
+use super::log::Collector;
+use crate::checkout::Checkout;
+use crate::error::{Error, Kind as ErrorKind, describe};
+use crate::platform::{Platform, Shared};
+
+/// An edit of the record that follows from what was done.
+pub(super) type Edit = Box<dyn FnOnce(&mut Run, Timestamp) -> Vec<NewEvent> + Send>;
+
+/// What came of an action.
+pub(super) enum Done {
+    /// It was asked for: what comes of it will be seen.
+    Asked,
+    /// It has to be asked for again.
+    NotYet,
+    /// The record follows from it.
+    Edit(Edit),
+}
+
+impl Task {
+    /// Carries out an action.
+    pub(super) async fn act(
+        &mut self,
+        action: &Action,
+        observation: &Observation,
+    ) -> Result<Done, Error> {
+        match action {
+            Action::StartJob { index } => {
+                let started = self.start_job(*index).await;
+                let index = *index;
+                or_give_up(started, move |reason| {
+                    Box::new(move |run, now| run.refuse_job(index, reason, now))
+                })
+            }
+            Action::ClearJob { index, attempt } => {
+                self.clear_job(*index, *attempt, observation).await
+            }
+            Action::Deploy { environment } => {
+                let asked = self.deploy(environment).await;
+                let environment = environment.clone();
+                or_give_up(asked, move |reason| {
+                    Box::new(move |run, now| run.refuse_target(&environment, reason, now))
+                })
+            }
+            Action::Abort {
+                environment,
+                deployment,
+            } => {
+                let id = self.run.environment(environment);
+                let snapshot = self.platform().snapshot(&id)?;
+                let environment = &snapshot.environment;
+                let mut ours = environment.deployment.iter().chain(&environment.waiting);
+                if ours.any(|one| one.number == *deployment) {
+                    self.platform().abort(&id, self.actor()).await?;
+                }
+                Ok(Done::Asked)
+            }
+        }
+    }
+
+    fn platform(&self) -> Platform {
+        Platform {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    fn actor(&self) -> &str {
+        match &self.run.stop {
+            Some(stop) => &stop.actor,
+            None => &self.run.push.actor,
+        }
+    }
+
+    async fn checkout(&mut self) -> Result<Checkout, Error> {
+        if let Some(checkout) = &self.checkout {
+            return Ok(checkout.clone());
+        }
+        let push = &self.run.push;
+        let checkout = self.shared.check_out(&push.app, &push.source).await?;
+        self.checkout = Some(checkout.clone());
+        Ok(checkout)
+    }
+
+    /// Asks for the deployment of the release to an environment, which is made where it is not there.
+    async fn deploy(&mut self, environment: &EnvironmentName) -> Result<(), Error> {
+        let mut targets = self.run.targets.iter();
+        let Some(target) = targets.find(|one| &one.environment == environment) else {
+            return Ok(());
+        };
+        let origin = self.origin(target.attempt);
+        let id = self.run.environment(environment);
+        let (release, actor) = (self.run.release, self.run.push.actor.clone());
+        let platform = self.platform();
+        platform.create_environment(&id, &actor).await?;
+        if self.shared.deployment_for(&id, origin).await?.is_some() {
+            return Ok(());
+        }
+        let known = self.shared.ports.store.rendering(&id, release).await?;
+        let rendering = if let Some(rendering) = known {
+            rendering
+        } else {
+            let draft = self.checkout().await?.draft(environment).await?;
+            platform.render(&id, &draft).await?
+        };
+        let asked = Asked {
+            id,
+            origin,
+            release,
+            actor,
+            automatic: !self.run.is_promotion,
+        };
+        platform.deploy_for(asked, rendering).await
+    }
+
+    /// Makes the environment of a job's last attempt, and deploys the job to it.
+    async fn start_job(&mut self, index: usize) -> Result<(), Error> {
+        let Some(job) = self.run.jobs.get(index).cloned() else {
+            return Ok(());
+        };
+        let Some(attempt) = job.attempts.last() else {
+            return Ok(());
+        };
+        let id = self.run.environment(&attempt.environment);
+        let origin = self.origin(attempt.number);
+        let platform = self.platform();
+        platform.create_environment(&id, crate::SYSTEM).await?;
+        if self.shared.deployment_for(&id, origin).await?.is_some() {
+            return Ok(());
+        }
+        let variables = self.variables(&job);
+        let draft = self.checkout().await?.draft_of_job(&job, variables).await?;
+        let like = self.run.environment(&job.like);
+        self.shared.lend_secrets(&like, &id, &draft).await?;
+        let rendering = platform.pinned(&id, &draft).await?;
+        let asked = Asked {
+            id,
+            origin,
+            release: self.run.release,
+            actor: self.run.push.actor.clone(),
+            automatic: false,
+        };
+        platform.deploy_for(asked, rendering).await
+    }
+
+    /// Returns the variables that a job is given beside its own.
+    fn variables(&self, job: &Job) -> BTreeMap<String, String> {
+        let run = &self.run;
+        let mut variables: BTreeMap<String, String> = [
+            ("CI", "true".to_owned()),
+            ("TOWPATH_APP", run.app.to_string()),
+            ("TOWPATH_RUN", run.number.to_string()),
+            ("TOWPATH_JOB", job.name.to_string()),
+            ("TOWPATH_RELEASE", run.release.to_string()),
+            ("TOWPATH_COMMIT", run.push.commit.clone()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        let (name, value) = match &run.push.reference {
+            Reference::Branch(branch) => ("TOWPATH_BRANCH", branch.clone()),
+            Reference::Tag(tag) => ("TOWPATH_TAG", tag.clone()),
+            Reference::PullRequest { number, .. } => ("TOWPATH_PULL_REQUEST", number.to_string()),
+            Reference::WorkingTree => ("TOWPATH_BRANCH", String::new()),
+        };
+        variables.insert(name.to_owned(), value);
+        if let Some(url) = job.after.as_ref().and_then(|name| self.url_of(name)) {
+            variables.insert("TOWPATH_URL".to_owned(), url);
+        }
+        variables
+    }
+
+    /// Returns where the first published service of an environment is reached from this machine.
+    fn url_of(&self, environment: &EnvironmentName) -> Option<String> {
+        let snapshot = self.platform().snapshot(&self.run.environment(environment));
+        let snapshot = snapshot.ok()?;
+        let rendering = snapshot.environment.stable_rendering();
+        let candidate = snapshot.environment.candidate_rendering();
+        let services = candidate.or(rendering)?.services.values();
+        let mut routes = services.flat_map(|service| &service.routes);
+        let route =
+            routes.find(|route| route.protocol == towpath_model::routing::Protocol::Http)?;
+        let address = route.host_ip.filter(|address| !address.is_unspecified());
+        let host = match (route.hosts.first(), address) {
+            (Some(host), _) => host.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "127.0.0.1".to_owned(),
+        };
+        Some(format!("http://{host}:{}{}", route.port, route.path_prefix))
+    }
+
+    /// Keeps the log of an attempt that ended, and removes its environment.
+    async fn clear_job(
+        &mut self,
+        index: usize,
+        attempt: u32,
+        observation: &Observation,
+    ) -> Result<Done, Error> {
+        let Some(job) = self.run.jobs.get(index) else {
+            return Ok(Done::Asked);
+        };
+        let attempts = job.attempts.iter();
+        let Some(one) = attempts.clone().find(|one| one.number == attempt) else {
+            return Ok(Done::Asked);
+        };
+        let key = (job.number, attempt);
+        if let Some(collector) = self.logs.get_mut(&key) {
+            if !collector.finish().await {
+                return Ok(Done::NotYet);
+            }
+            self.logs.remove(&key);
+        }
+        if observation.jobs.contains_key(&one.environment) {
+            let id = self.run.environment(&one.environment);
+            self.shared.discard(&id).await?;
+            return Ok(Done::NotYet);
+        }
+        Ok(Done::Edit(Box::new(move |run, _| {
+            let job = run.jobs.get_mut(index);
+            let mut attempts = job.into_iter().flat_map(|job| &mut job.attempts);
+            if let Some(one) = attempts.find(|one| one.number == attempt) {
+                one.is_cleared = true;
+            }
+            Vec::new()
+        })))
+    }
+
+    /// Has the log of every attempt kept that has an environment.
+    pub(super) fn collect_logs(&mut self, observation: &Observation) {
+        for job in &self.run.jobs {
+            for attempt in job.attempts.iter().filter(|one| !one.is_cleared) {
+                let key = (job.number, attempt.number);
+                let seen = observation.jobs.get(&attempt.environment);
+                let begun = seen.is_some_and(|seen| seen.deployment.is_some());
+                if !begun || self.logs.contains_key(&key) || self.is_kept(key) {
+                    continue;
+                }
+                let id = self.run.environment(&attempt.environment);
+                let path = self.shared.log_of(&self.id, key.0, key.1);
+                let collector = Collector::start(&self.shared, id, self.run.release, path);
+                self.logs.insert(key, collector);
+            }
+        }
+    }
+
+    /// Tells whether the whole log of an attempt was kept by this or an earlier control plane.
+    fn is_kept(&self, (job, attempt): (u32, u32)) -> bool {
+        let path = self.shared.log_of(&self.id, job, attempt);
+        path.exists()
+    }
+}
+
+/// Gives up what can never work; what failed this time is tried again.
+fn or_give_up(
+    done: Result<(), Error>,
+    give_up: impl FnOnce(String) -> Edit,
+) -> Result<Done, Error> {
+    match done {
+        Ok(()) => Ok(Done::Asked),
+        Err(error) => match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Internal => Err(error),
+            ErrorKind::NotFound | ErrorKind::Refused => Ok(Done::Edit(give_up(describe(&error)))),
+        },
+    }
+}
+
+/// A deployment that a run asks for.
+struct Asked {
+    id: EnvironmentId,
+    origin: Origin,
+    release: ReleaseNumber,
+    actor: String,
+    automatic: bool,
+}
+
+impl Platform {
+    async fn deploy_for(&self, asked: Asked, rendering: Rendering) -> Result<(), Error> {
+        let Asked {
+            id,
+            origin,
+            release,
+            actor,
+            automatic,
+        } = asked;
+        self.refuse_while_destroyed(&id)?;
+        self.check_ports(&id, &rendering, &[])?;
+        let store = &self.shared.ports.store;
+        store.insert_rendering(&id, release, &rendering).await?;
+        let request = Request {
+            kind: Kind::Release,
+            release,
+            peers: self.peers(&id, &rendering).await?,
+            rendering: Arc::new(rendering),
+            settings: None,
+            actor,
+            automatic,
+        };
+        self.edit(&id, move |environment, now| {
+            environment.request_for(origin, request, now)
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Gives the environment of a job the secrets that it reads, as another environment has them.
+    /// They go with the environment.
+    async fn lend_secrets(
+        &self,
+        from: &EnvironmentId,
+        to: &EnvironmentId,
+        draft: &Draft,
+    ) -> Result<(), Error> {
+        let store = &self.ports.store;
+        let versions = store.latest_versions(from).await?;
+        for name in draft.secrets() {
+            // One without a value is complained of when the draft is pinned.
+            if let Some(version) = versions.get(name) {
+                let value = store.reveal_secret(from, name, *version).await?;
+                let now = self.ports.clock.now();
+                store
+                    .set_secret(to, name, &value, crate::SYSTEM, now)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the environment of a job removed, with all that it has.
+    async fn discard(self: &Arc<Self>, id: &EnvironmentId) -> Result<(), Error> {
+        if self.removals.has(id) {
+            return Ok(());
+        }
+        match self
+            .ask_to_destroy(id, Volumes::Delete, crate::SYSTEM)
+            .await
+        {
+            Ok(_) | Err(Error::NoEnvironment(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The name of the service whose log is that of the job.
+pub(super) fn is_own(service: &str) -> bool {
+    service == JOB_SERVICE
+}

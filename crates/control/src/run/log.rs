@@ -1,0 +1,398 @@
+//! The logs of jobs: read from their environments while they run, without the values of secrets, kept
+//! with the run when the environments are gone. Not the engine's own logs.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::fs::File;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use towpath_model::id::{EnvironmentId, ReleaseNumber, RunId};
+use towpath_model::port::{LogLine, LogQuery, PortError};
+
+use super::act::is_own;
+use crate::error::{Error, describe};
+use crate::platform::{Platform, Shared};
+
+/// Bytes of a log that are kept from its beginning.
+const HEAD_BYTES: u64 = 8 << 20;
+
+/// Bytes of a log that are kept from its end, where it is longer than that.
+const TAIL_BYTES: usize = 1 << 20;
+
+/// How often it is looked for more, and how long a log has to be silent to be taken for whole: the
+/// engines look twice in that time.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const SILENCE: Duration = Duration::from_millis(800);
+
+/// The longest that the end of a log is read for.
+const LONGEST_END: Duration = Duration::from_mins(2);
+
+/// The time between two attempts to open a log.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Shorter values are not hidden: they would be found everywhere.
+const SHORTEST_SECRET: usize = 4;
+
+/// One line of the log of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLogLine {
+    /// When it was read.
+    pub at: Timestamp,
+    /// Who wrote it: `job`, a service beside it, or `towpath`.
+    pub service: String,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The text, without its line end.
+    pub text: String,
+}
+
+/// Who keeps the log of one attempt.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    finish: CancellationToken,
+    work: JoinHandle<()>,
+}
+
+impl Collector {
+    /// Begins to keep the log of an environment in a file, which has its name when it is whole.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        id: EnvironmentId,
+        release: ReleaseNumber,
+        path: PathBuf,
+    ) -> Self {
+        let finish = CancellationToken::new();
+        let keep = Keep {
+            shared: Arc::clone(shared),
+            id,
+            release,
+            path,
+            finish: finish.clone(),
+        };
+        let work = shared.spawn(keep.run());
+        Self { finish, work }
+    }
+
+    /// Has the log read to its end. Returns whether that is done.
+    pub(super) async fn finish(&mut self) -> bool {
+        self.finish.cancel();
+        if !self.work.is_finished() {
+            return false;
+        }
+        // It returns nothing, and a panic in it is logged by its owner's runtime.
+        drop((&mut self.work).await);
+        true
+    }
+}
+
+/// The keeping of one log.
+struct Keep {
+    shared: Arc<Shared>,
+    id: EnvironmentId,
+    release: ReleaseNumber,
+    path: PathBuf,
+    finish: CancellationToken,
+}
+
+impl Keep {
+    async fn run(self) {
+        let stop = self.shared.stopping();
+        loop {
+            let kept = tokio::select! {
+                // The next control plane reads it anew.
+                () = stop.cancelled() => return,
+                kept = self.keep() => kept,
+            };
+            let Err(error) = kept else { return };
+            let error = describe(&error);
+            tracing::warn!(environment = %self.id, error, "the log of a job cannot be kept yet");
+            if self.finish.is_cancelled() {
+                return;
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// Reads the log from its beginning to its end.
+    async fn keep(&self) -> Result<(), Error> {
+        let secrets = self.secrets().await?;
+        let query = LogQuery {
+            follow: true,
+            ..LogQuery::default()
+        };
+        let mut lines = self.shared.ports.engine.logs(&self.id, &query).await?;
+        let failed = |error: io::Error| PortError::Failed {
+            attempted: format!("keeping the log of {}", self.id),
+            reason: error.to_string(),
+        };
+        let mut writer = Writer::create(&part(&self.path)).await.map_err(failed)?;
+        let mut silent_since = Instant::now();
+        let mut ends_at = None;
+        loop {
+            let next = tokio::time::timeout(LOOK_EVERY, lines.next()).await;
+            match next {
+                Ok(Ok(Some(line))) => {
+                    silent_since = Instant::now();
+                    let line = hidden(line, &secrets);
+                    writer.write(&line).await.map_err(failed)?;
+                }
+                Ok(Err(error)) => return Err(error.into()),
+                Ok(Ok(None)) => break,
+                Err(_) => writer.flush().await.map_err(failed)?,
+            }
+            if self.finish.is_cancelled() {
+                let latest = *ends_at.get_or_insert_with(|| Instant::now() + LONGEST_END);
+                let now = Instant::now();
+                if now >= latest || now >= silent_since + SILENCE {
+                    break;
+                }
+            }
+        }
+        writer.close().await.map_err(failed)?;
+        // A log that ends by itself is whole when the job is over.
+        self.finish.cancelled().await;
+        tokio::fs::rename(part(&self.path), &self.path)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Returns what may not be in the log.
+    async fn secrets(&self) -> Result<Vec<String>, Error> {
+        let store = &self.shared.ports.store;
+        let rendering = store.rendering(&self.id, self.release).await?;
+        let mut hidden = Vec::new();
+        for (name, version) in rendering.map(|one| one.secrets).unwrap_or_default() {
+            let value = store.reveal_secret(&self.id, &name, version).await?;
+            let text = String::from_utf8_lossy(value.expose()).into_owned();
+            let lines = text.lines().map(str::trim);
+            let long = lines.filter(|line| line.len() >= SHORTEST_SECRET);
+            hidden.extend(long.map(str::to_owned));
+        }
+        // One that another begins with must not leave the rest of that one.
+        hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Ok(hidden)
+    }
+}
+
+fn part(path: &std::path::Path) -> PathBuf {
+    path.with_extension("part")
+}
+
+fn hidden(line: LogLine, secrets: &[String]) -> RunLogLine {
+    let hide = |text: String, secret: &String| text.replace(secret, "***");
+    RunLogLine {
+        at: line.at,
+        service: line.instance.service.to_string(),
+        stream: line.stream,
+        text: secrets.iter().fold(line.text, hide),
+    }
+}
+
+/// A log file in the making: the beginning, and where there is too much between, the end.
+struct Writer {
+    file: BufWriter<File>,
+    bytes: u64,
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+    left_out: u64,
+}
+
+impl Writer {
+    async fn create(path: &std::path::Path) -> io::Result<Self> {
+        if let Some(parent) = path.parent() {
+            tokio::fs::create_dir_all(parent).await?;
+        }
+        Ok(Self {
+            file: BufWriter::new(File::create(path).await?),
+            bytes: 0,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            left_out: 0,
+        })
+    }
+
+    async fn write(&mut self, line: &RunLogLine) -> io::Result<()> {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        if self.bytes < HEAD_BYTES && self.tail.is_empty() {
+            self.bytes = self.bytes.saturating_add(length);
+            return self.file.write_all(text.as_bytes()).await;
+        }
+        self.tail_bytes = self.tail_bytes.saturating_add(text.len());
+        self.tail.push_back(text);
+        while self.tail_bytes > TAIL_BYTES
+            && let Some(oldest) = self.tail.pop_front()
+        {
+            self.tail_bytes = self.tail_bytes.saturating_sub(oldest.len());
+            let length = u64::try_from(oldest.len()).unwrap_or(u64::MAX);
+            self.left_out = self.left_out.saturating_add(length);
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.file.flush().await
+    }
+
+    async fn close(mut self) -> io::Result<()> {
+        if self.left_out > 0 {
+            let note = RunLogLine {
+                at: Timestamp::UNIX_EPOCH,
+                service: crate::SYSTEM.to_owned(),
+                stream: "stderr".to_owned(),
+                text: format!("... {} KiB are left out here ...", self.left_out >> 10),
+            };
+            let mut text = serde_json::to_string(&note)?;
+            text.push('\n');
+            self.file.write_all(text.as_bytes()).await?;
+        }
+        for line in &self.tail {
+            self.file.write_all(line.as_bytes()).await?;
+        }
+        self.file.flush().await?;
+        self.file.get_ref().sync_data().await
+    }
+}
+
+/// The log of an attempt, as it is read.
+pub struct RunLog {
+    platform: Platform,
+    run: RunId,
+    job: u32,
+    path: PathBuf,
+    attempt: u32,
+    follow: bool,
+    only_own: bool,
+    file: Option<BufReader<File>>,
+    line: Vec<u8>,
+}
+
+impl std::fmt::Debug for RunLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunLog")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which log of a run is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLogQuery {
+    /// The number of the job.
+    pub job: u32,
+    /// The number of the attempt; the last one when absent.
+    pub attempt: Option<u32>,
+    /// Go on with new lines as they are written, until the attempt is over.
+    pub follow: bool,
+    /// Only what the job itself wrote, not the services beside it.
+    pub only_job: bool,
+}
+
+impl Platform {
+    /// Opens the log of a job.
+    pub async fn run_log(&self, id: &RunId, query: &RunLogQuery) -> Result<RunLog, Error> {
+        let run = self.show_run(id).await?;
+        let job = run.jobs.iter().find(|one| one.number == query.job);
+        let job = job.ok_or_else(|| Error::NotFound(format!("job {} of {id}", query.job)))?;
+        let last = job.attempts.last().map(|attempt| attempt.number);
+        let attempt = query.attempt.or(last);
+        let attempt = attempt.filter(|wanted| job.attempts.iter().any(|one| one.number == *wanted));
+        let none = || Error::NotFound(format!("log of job `{}`: it has not begun", job.label()));
+        let attempt = attempt.ok_or_else(none)?;
+        Ok(RunLog {
+            platform: self.clone(),
+            path: self.shared.log_of(id, job.number, attempt),
+            run: id.clone(),
+            job: job.number,
+            attempt,
+            follow: query.follow,
+            only_own: query.only_job,
+            file: None,
+            line: Vec::new(),
+        })
+    }
+}
+
+impl Shared {
+    /// Returns where the log of an attempt is kept.
+    pub(super) fn log_of(&self, id: &RunId, job: u32, attempt: u32) -> PathBuf {
+        let directory = self.config.data.runs(&id.app).join(id.number.to_string());
+        directory.join(format!("{job}-{attempt}.log"))
+    }
+}
+
+impl RunLog {
+    /// Returns the next line; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<RunLogLine>, Error> {
+        loop {
+            // Asked before the file is read: what is read after the end of it is all there is.
+            let over = !self.follow || self.is_over().await?;
+            match self.read().await {
+                Ok(Some(line)) if self.only_own && !shown(&line) => {}
+                Ok(Some(line)) => return Ok(Some(line)),
+                Ok(None) if over => return Ok(None),
+                Ok(None) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => {
+                    let failed = PortError::Failed {
+                        attempted: format!("reading the log of {}", self.run),
+                        reason: error.to_string(),
+                    };
+                    return Err(failed.into());
+                }
+            }
+        }
+    }
+
+    async fn is_over(&self) -> Result<bool, Error> {
+        if self.path.exists() {
+            return Ok(true);
+        }
+        let run = self.platform.show_run(&self.run).await?;
+        let job = run.jobs.iter().find(|one| one.number == self.job);
+        let mut attempts = job.into_iter().flat_map(|job| &job.attempts);
+        let attempt = attempts.find(|one| one.number == self.attempt);
+        Ok(attempt.is_none_or(|attempt| attempt.is_cleared))
+    }
+
+    async fn read(&mut self) -> io::Result<Option<RunLogLine>> {
+        if self.file.is_none() {
+            self.file = open(&self.path).await?;
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(None);
+        };
+        file.read_until(b'\n', &mut self.line).await?;
+        if self.line.last() != Some(&b'\n') {
+            return Ok(None);
+        }
+        let line = serde_json::from_slice(&self.line)?;
+        self.line.clear();
+        Ok(Some(line))
+    }
+}
+
+/// Opens the log, whole or not.
+async fn open(path: &std::path::Path) -> io::Result<Option<BufReader<File>>> {
+    for path in [path, &part(path)] {
+        match File::open(path).await {
+            Ok(file) => return Ok(Some(BufReader::new(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn shown(line: &RunLogLine) -> bool {
+    is_own(&line.service) || line.service == crate::SYSTEM
+}

@@ -1,0 +1,77 @@
+//! Gathers what a run has to know of environments. Not what is made of it.
+
+use std::collections::BTreeMap;
+
+use towpath_model::deployment::{Deployment, Origin};
+use towpath_model::id::{EnvironmentId, EnvironmentName};
+use towpath_model::pipeline::observation::{JobEnvironment, Observation, TargetEnvironment};
+
+use super::keeper::Task;
+use crate::error::Error;
+use crate::platform::Shared;
+
+/// Deployments that are looked through for that of a run: later ones than so many cannot have been
+/// asked for while the run looked away.
+const RECENT: u32 = 50;
+
+impl Task {
+    /// Observes the environments of the run.
+    pub(super) async fn observe(&self) -> Result<Observation, Error> {
+        let mut jobs = BTreeMap::new();
+        let attempts = self.run.jobs.iter().flat_map(|job| &job.attempts);
+        for attempt in attempts.filter(|attempt| !attempt.is_cleared) {
+            let id = self.run.environment(&attempt.environment);
+            if self.shared.keeper(&id).is_ok() {
+                let origin = self.origin(attempt.number);
+                let deployment = self.shared.deployment_for(&id, origin).await?;
+                jobs.insert(attempt.environment.clone(), JobEnvironment { deployment });
+            }
+        }
+        let mut targets: BTreeMap<EnvironmentName, TargetEnvironment> = BTreeMap::new();
+        for target in self.run.targets.iter().filter(|one| !one.has_ended()) {
+            let id = self.run.environment(&target.environment);
+            let mut seen = TargetEnvironment::default();
+            if let Ok(keeper) = self.shared.keeper(&id) {
+                let origin = self.origin(target.attempt);
+                seen.deployment = self.shared.deployment_for(&id, origin).await?;
+                let snapshot = keeper.watch().borrow().clone();
+                seen.stable = snapshot.environment.stable;
+                let hold = snapshot.environment.hold.as_ref();
+                seen.hold = hold.map(|hold| hold.reason.clone());
+            }
+            targets.insert(target.environment.clone(), seen);
+        }
+        Ok(Observation { jobs, targets })
+    }
+
+    /// Names an attempt of this run.
+    pub(super) fn origin(&self, attempt: u32) -> Origin {
+        Origin {
+            run: self.run.number,
+            attempt,
+        }
+    }
+}
+
+impl Shared {
+    /// Returns the deployment that an attempt of a run asked for. What was written down is what
+    /// counts: whoever looks at the environment alone may look too early.
+    pub(super) async fn deployment_for(
+        &self,
+        id: &EnvironmentId,
+        origin: Origin,
+    ) -> Result<Option<Deployment>, Error> {
+        let rows = self.ports.store.deployments(id, RECENT).await?;
+        for row in rows {
+            let read = serde_json::from_value(row.document);
+            let deployment: Deployment = read.map_err(|source| Error::Unreadable {
+                environment: id.clone(),
+                source,
+            })?;
+            if deployment.origin == Some(origin) {
+                return Ok(Some(deployment));
+            }
+        }
+        Ok(None)
+    }
+}
