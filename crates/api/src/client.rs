@@ -2,6 +2,7 @@
 //! ([`transport`]) nor how answers that do not end are read ([`stream`]).
 
 mod environment;
+mod run;
 mod session;
 mod stream;
 mod transport;
@@ -18,6 +19,7 @@ use towpath_model::id::Digest;
 use crate::git::{JudgeRequest, Judgement};
 use crate::problem::Problem;
 use crate::{Event, NewToken, Release, ServerInfo, Token, TokenRequest, Verification};
+pub use run::RunLogFilter;
 pub use session::{Session, SessionInput, SessionOutput};
 pub use stream::JsonStream;
 use transport::{Answer, Body, Transport};

@@ -15,6 +15,7 @@ pub mod log;
 pub mod plan;
 pub mod problem;
 pub mod release;
+pub mod run;
 pub mod secret;
 pub mod server;
 pub mod token;
@@ -40,9 +41,12 @@ pub use log::LogLine;
 pub use plan::{Change, Plan, PlanRequest, ServicePlan};
 pub use problem::Problem;
 pub use release::Release;
+pub use run::{
+    DecisionRequest, PromoteRequest, Run, RunEnvironment, RunJob, RunLogLine, RunPartState,
+    RunStart, RunStarted, RunState,
+};
 pub use secret::{Secret, SecretSet};
 pub use server::{EngineInfo, ServerInfo, SourceInfo};
 pub use towpath_model::tree;
 
 pub use token::{NewToken, Token, TokenRequest};
-pub use towpath_model::tree;

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use crate::id::Digest;
 use sha2::Digest as _;
 
 use crate::id::Digest;

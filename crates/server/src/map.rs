@@ -5,3 +5,4 @@ pub(crate) mod adoption;
 pub(crate) mod deployment;
 pub(crate) mod environment;
 pub(crate) mod rest;
+pub(crate) mod run;

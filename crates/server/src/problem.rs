@@ -123,6 +123,9 @@ fn of_control(error: &towpath_control::Error) -> Sort {
         | Control::NotAdopted { .. }
         | Control::NoSource(_)
         | Control::Invalid(_) => INVALID,
+        Control::RunRefused(refusal) if refusal.is_of_person() => {
+            (StatusCode::FORBIDDEN, "forbidden", "Not allowed")
+        }
         other if other.is_full() => FULL,
         Control::Source(SourceError::TooLarge(_)) => TOO_LARGE,
         Control::Source(SourceError::Files { .. }) => INTERNAL,

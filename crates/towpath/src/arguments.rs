@@ -3,6 +3,7 @@
 mod adopt;
 mod console;
 mod environment;
+mod pipeline;
 mod project;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use console::*;
 pub(crate) use environment::*;
+pub(crate) use pipeline::*;
 pub(crate) use project::*;
 
 pub(crate) use adopt::Adopt;
@@ -45,6 +47,14 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Bring a release to an environment
     Deploy(Deploy),
+    /// Bring jobs and deployments about: list runs, begin one, follow it, read its logs
+    Runs(Runs),
+    /// Bring a release on to the next environment
+    Promote(Promote),
+    /// Let a release come to an environment that waits for it
+    Approve(Decide),
+    /// Have a release not come to an environment that waits for it
+    Reject(Decide),
     /// Bring an earlier release back
     Rollback(Rollback),
     /// Stop the deployment under way and go back to the stable release

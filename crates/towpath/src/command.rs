@@ -14,6 +14,7 @@ mod hold;
 mod init;
 mod log;
 mod man;
+mod pipeline;
 mod plan;
 mod progress;
 mod project;
@@ -62,6 +63,10 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Adopt(adopt) => adopt::run(&adopt, &settings).await,
         Command::Plan(plan) => plan::run(&plan, &settings).await,
         Command::Deploy(deploy) => deploy::deploy(&deploy, &settings).await,
+        Command::Runs(runs) => pipeline::run(&runs, &settings).await,
+        Command::Promote(promote) => pipeline::promote(&promote, &settings).await,
+        Command::Approve(decide) => pipeline::decide(&decide, true, &settings).await,
+        Command::Reject(decide) => pipeline::decide(&decide, false, &settings).await,
         Command::Rollback(rollback) => rollout::rollback(&rollback, &settings).await,
         Command::Abort(on) => rollout::run(rollout::Verb::Abort, &on, &settings).await,
         Command::Pause(on) => rollout::run(rollout::Verb::Pause, &on, &settings).await,

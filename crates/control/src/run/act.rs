@@ -166,10 +166,8 @@ impl Task {
         let run = &self.run;
         let mut variables: BTreeMap<String, String> = [
             ("CI", "true".to_owned()),
-            ("TOWPATH_APP", run.app.to_string()),
-            ("TOWPATH_RUN", run.number.to_string()),
+            ("TOWPATH_RUN_NUMBER", run.number.to_string()),
             ("TOWPATH_JOB", job.name.to_string()),
-            ("TOWPATH_RELEASE", run.release.to_string()),
             ("TOWPATH_COMMIT", run.push.commit.clone()),
         ]
         .into_iter()

@@ -18,12 +18,12 @@ pub(super) fn enter(turn: &mut Turn<'_>, phase: Phase) -> bool {
         return false;
     };
     match &phase {
-        Phase::Provisioning { stage: 0 } => hand_over_stateful(turn, before.release),
+        Phase::Provisioning { stage: 0 } => hand_over(turn, before.release),
         Phase::Shifting { stage } => set_shares(turn, &before, *stage),
         Phase::Reverting => set_stable_shares(turn),
         Phase::Restoring => {
             if let Some(stable) = turn.environment.stable {
-                hand_over_stateful(turn, stable);
+                hand_over(turn, stable);
             }
         }
         Phase::Draining => become_stable(turn, &before),
@@ -104,13 +104,16 @@ fn baseline(turn: &Turn<'_>) -> Option<Baseline> {
     })
 }
 
-/// Gives a service of which there are never two to the release whose instance is to run.
-fn hand_over_stateful(turn: &mut Turn<'_>, release: ReleaseNumber) {
+/// Gives a service of which there are never two to the release whose instance is to run; and one that
+/// only the other services can ask, where no release has it yet: release jobs, and services that
+/// wait for it, ask it before any traffic moves.
+fn hand_over(turn: &mut Turn<'_>, release: ReleaseNumber) {
     let Some(rendering) = turn.environment.renderings.get(&release).cloned() else {
         return;
     };
     for (name, service) in &rendering.services {
-        if service.is_exclusive() && !service.is_job() {
+        let is_theirs_alone = service.routes.is_empty() && turn.environment.starts_afresh(name);
+        if (service.is_exclusive() || is_theirs_alone) && !service.is_job() {
             turn.environment
                 .shares
                 .insert(name.clone(), vec![full_share(service, release)]);

@@ -150,13 +150,38 @@ const REFUSED: &[(&str, &str)] = &[
         "all complaints at once",
         "app: Shop\nrollout: { strategy: cannary, bake: 5 }\n",
     ),
-    (
-        "a later key at the top",
-        "pipeline: []\nschedules: {}\nnotify: {}\n",
-    ),
+    ("a later key at the top", "schedules: {}\nnotify: {}\n"),
     (
         "a later key of an environment",
-        "environments:\n  dev:\n    deploy: { on: push }\n    backups: {}\n",
+        "environments:\n  dev:\n    backups: {}\n",
+    ),
+    (
+        "a job without a name and one of a name that is taken",
+        "pipeline:\n  - { run: make }\n  - { name: unit, run: make, stepz: 1 }\n",
+    ),
+    (
+        "jobs that wait for one another and for nobody",
+        "pipeline:\n  - { name: a, run: x, needs: [b] }\n  - { name: b, run: x, needs: [a, c], after: qa }\n",
+    ),
+    (
+        "a matrix that is too large, and a variable that is none",
+        "pipeline:\n  - { name: a, run: x, timeout: 0s, environment: { 1x: y }, matrix: { A: [1,2,3,4,5,6,7,8,9], B: [1,2,3,4,5,6,7,8,9] } }\n",
+    ),
+    (
+        "environments that releases come to only from themselves",
+        "environments:\n  dev: { deploy: { after: live } }\n  live: { deploy: { after: dev, branch: main } }\n",
+    ),
+    (
+        "gates that cannot be",
+        "environments:\n  dev:\n    deploy:\n      on: pushh\n      soak: 5m\n      approvals: { count: 0, groups: qa }\n      windows: [Mon 9-17]\n      freezes: [tomorrow]\n",
+    ),
+    (
+        "approvals of a group that is not there",
+        "environments: { dev: { deploy: { tag: v1, branch: main, approvals: { groups: [qa] } } } }\n",
+    ),
+    (
+        "an environment with the name of a job's",
+        "environments: { ci-7-1-1: {} }\n",
     ),
     (
         "a later engine",

@@ -23,6 +23,10 @@ const SECTIONS: &[(&str, &str)] = &[
     ("ProcessSettings", "services.NAME.process"),
     ("Health", "services.NAME.health"),
     ("Policy", "services.NAME.policy"),
+    ("JobSettings", "pipeline"),
+    ("Condition", "pipeline.if"),
+    ("DeploySettings", "environments.NAME.deploy"),
+    ("Approvals", "environments.NAME.deploy.approvals"),
 ];
 
 /// Says in a few words what a value is.
@@ -60,7 +64,8 @@ fn kind(value: &Value) -> String {
         let choices: Vec<String> = choices
             .iter()
             .map(|choice| match choice.get("properties") {
-                Some(_) => "[a step](#rolloutsteps)".to_owned(),
+                Some(keys) if keys.get("weight").is_some() => "[a step](#rolloutsteps)".to_owned(),
+                Some(_) => "[a mapping](#environmentsnamedeployapprovals)".to_owned(),
                 None => kind(choice),
             })
             .collect();
@@ -78,6 +83,7 @@ fn properties<'s>(schema: &'s Value, name: &str) -> &'s Value {
     let path = match name {
         "" => "/properties".to_owned(),
         "Step" => "/$defs/Rollout/properties/steps/items/anyOf/1/properties".to_owned(),
+        "Approvals" => "/$defs/DeploySettings/properties/approvals/anyOf/1/properties".to_owned(),
         name => format!("/$defs/{name}/properties"),
     };
     schema

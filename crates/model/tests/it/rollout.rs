@@ -312,3 +312,20 @@ fn no_move_is_told_as_one_from_a_state_to_itself() {
         assert_eq!(world.events.iter().find(same), None);
     }
 }
+
+#[test]
+fn a_release_job_reaches_a_new_service_that_only_the_others_can_ask() {
+    let mut world = World::new();
+    let mut cache = service("cache", "v1", 1);
+    cache.routes.clear();
+    let mut migrate = job("migrate", "job1", false);
+    let wait = ("cache".parse().unwrap(), Condition::Healthy);
+    migrate.depends_on.extend([wait]);
+    let first = world.deploy(vec![cache, migrate], settings(Strategy::Rolling));
+    world.run_until("the job is decided on", |world| {
+        let active = world.environment.deployment.as_ref();
+        active.is_some_and(|active| !active.jobs.is_empty())
+    });
+    assert_eq!(world.weights("cache"), weights(&[("v1", 10_000)]));
+    assert_eq!(world.finish(first).outcome(), Some(Outcome::Succeeded));
+}

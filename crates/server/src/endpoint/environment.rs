@@ -8,6 +8,7 @@ use towpath_api::{
     Created, Environment, EnvironmentSummary, HoldRequest, Problem, ScaleRequest, Traffic,
 };
 use towpath_model::id::ServiceName;
+use towpath_model::pipeline::is_ephemeral;
 use towpath_model::port::Volumes;
 
 use crate::actor::Actor;
@@ -27,6 +28,10 @@ pub(crate) async fn list(
     let mut found = Vec::new();
     for id in context.platform.environments() {
         // One may go while the others are listed.
+        // Those of jobs are seen by their runs.
+        if is_ephemeral(&id.name) {
+            continue;
+        }
         if let Ok(snapshot) = context.platform.snapshot(&id) {
             let destroying = context.platform.is_being_destroyed(&id);
             found.push(map::summary(&snapshot.environment, destroying));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use towpath_compose::{Diagnostic, LoadOptions, Loaded, RealFiles, Source, Style};
-use towpath_model::delivery::{Delivery, Engine, FILE_NAME};
+use towpath_model::delivery::{DEFAULT_ENVIRONMENT, Delivery, Engine, FILE_NAME};
 use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
 use towpath_model::render::{self, RenderInputs, Rendered, wanted_files};
 
@@ -120,6 +120,14 @@ pub(crate) fn environment_of_directory(settings: &Settings) -> Result<Option<Env
     };
     let name = choose(&delivery, None)?;
     Ok(Some(EnvironmentId::new(app, name)))
+}
+
+/// Returns the name of the first environment of the app of the working directory.
+pub(crate) fn first_environment(files: &Files) -> Result<String> {
+    let delivery = delivery(&working_directory(files)?)?;
+    let names = delivery.file.environment_names();
+    let first = names.first().map(ToString::to_string);
+    Ok(first.unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned()))
 }
 
 /// Tells whether the delivery file of the working directory has an environment of this name.

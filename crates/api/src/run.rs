@@ -1,0 +1,244 @@
+//! Runs on the wire: what begins one, what people decide, and how far it is.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Asks for a run of a source tree that was uploaded before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunStart {
+    /// The digest of the source tree.
+    pub source: String,
+    /// The commit that the source tree is at, where it is a clean checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The branch that it is to count as pushed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The tag that it is to count as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// What the maker says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A run that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunStarted {
+    /// The app.
+    pub app: String,
+    /// The number of the run; absent where the delivery file has nothing to do.
+    pub run: Option<u32>,
+}
+
+/// Asks for a release to be brought to an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// The environment.
+    pub environment: String,
+    /// The number of the release; that of the environment which releases come from when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<u32>,
+}
+
+/// What somebody decides on a release that waits before an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionRequest {
+    /// Whether it may come.
+    pub approve: bool,
+    /// What they say of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// One run: a push on its way through jobs and environments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Run {
+    /// The app.
+    pub app: String,
+    /// The number within the app, from 1.
+    pub number: u32,
+    /// How far it is.
+    pub state: RunState,
+    /// Whether it is over.
+    pub ended: bool,
+    /// The release that it brings out.
+    pub release: u32,
+    /// Whether somebody promotes a release that another run made.
+    pub promotion: bool,
+    /// What was pushed to: `branch main`, `tag v1`, `pull request 7`, `working tree`.
+    pub reference: String,
+    /// The commit, where it is of one.
+    pub commit: Option<String>,
+    /// Who wrote the commit.
+    pub author: String,
+    /// Who pushed it.
+    pub actor: String,
+    /// What the author says of it.
+    pub message: String,
+    /// When it was asked for.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// The jobs.
+    pub jobs: Vec<RunJob>,
+    /// The environments that the release is brought to.
+    pub environments: Vec<RunEnvironment>,
+}
+
+/// How far a run is. `succeeded`, `failed`, `cancelled` and `superseded` are ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Jobs run, or are about to.
+    Running,
+    /// A deployment is under way.
+    Deploying,
+    /// Somebody has to approve.
+    AwaitingApproval,
+    /// Another gate is closed: a hold, a window, the time in the environment before.
+    Held,
+    /// The release is everywhere, and can go back by itself.
+    Baking,
+    /// All went well.
+    Succeeded,
+    /// Something did not.
+    Failed,
+    /// Somebody stopped it.
+    Cancelled,
+    /// A newer run took its place.
+    Superseded,
+}
+
+impl RunState {
+    /// Returns the words for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Deploying => "deploying",
+            Self::AwaitingApproval => "awaiting approval",
+            Self::Held => "held",
+            Self::Baking => "baking",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// One job of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunJob {
+    /// The number within the run, from 1.
+    pub number: u32,
+    /// The name, with the values of the matrix.
+    pub label: String,
+    /// The name in the delivery file.
+    pub name: String,
+    /// The values of the matrix.
+    pub variant: BTreeMap<String, String>,
+    /// The environment that it looks at the release in; absent for one before all deployments.
+    pub after: Option<String>,
+    /// How far it is.
+    pub state: RunPartState,
+    /// Why it failed or was skipped.
+    pub reason: Option<String>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When the last attempt was begun.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// One environment that a run brings its release to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunEnvironment {
+    /// The name.
+    pub name: String,
+    /// The environment that the release comes from.
+    pub after: Option<String>,
+    /// How far it is.
+    pub state: RunPartState,
+    /// Why it failed, was skipped, or waits.
+    pub reason: Option<String>,
+    /// The number of its deployment within the environment.
+    pub deployment: Option<u32>,
+    /// When all traffic was on the release.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub delivered_at: Option<Timestamp>,
+    /// How many have to approve.
+    pub approvals_wanted: u32,
+    /// Who approved.
+    pub approvals: Vec<String>,
+}
+
+/// How far a job or an environment of a run is. `succeeded`, `failed`, `skipped` and `cancelled` are
+/// ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPartState {
+    /// Something before it is not done.
+    Waiting,
+    /// Somebody has to approve.
+    AwaitingApproval,
+    /// Another gate is closed.
+    Held,
+    /// It runs.
+    Running,
+    /// The deployment is under way.
+    Deploying,
+    /// All traffic is on the release; its deployment is not over.
+    Baking,
+    /// It is done.
+    Succeeded,
+    /// It is not, and will not be.
+    Failed,
+    /// It was never begun.
+    Skipped,
+    /// It was stopped.
+    Cancelled,
+}
+
+impl RunPartState {
+    /// Returns the words for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::AwaitingApproval => "awaiting approval",
+            Self::Held => "held",
+            Self::Running => "running",
+            Self::Deploying => "deploying",
+            Self::Baking => "baking",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One line of the log of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunLogLine {
+    /// When it was read.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Who wrote it: `job`, a service beside it, or `towpath` where something is left out.
+    pub service: String,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The text, without its line end, and without the values of secrets.
+    pub text: String,
+}

@@ -1,0 +1,113 @@
+//! Runs, for the wire.
+
+use towpath_api as api;
+use towpath_control::RunLogLine;
+use towpath_model::pipeline::run::{Gate, Job, JobState, Run, State, Target, TargetState};
+
+pub(crate) fn run(run: &Run) -> api::Run {
+    api::Run {
+        app: run.app.to_string(),
+        number: run.number.0,
+        state: state(run.state()),
+        ended: run.outcome.is_some(),
+        release: run.release.0,
+        promotion: run.is_promotion,
+        reference: run.push.reference.to_string(),
+        commit: Some(run.push.commit.clone()).filter(|commit| !commit.is_empty()),
+        author: run.push.author.clone(),
+        actor: run.push.actor.clone(),
+        message: run.push.message.clone(),
+        created_at: run.created_at,
+        finished_at: run.finished_at,
+        jobs: run.jobs.iter().map(job).collect(),
+        environments: run.targets.iter().map(environment).collect(),
+    }
+}
+
+fn state(state: State) -> api::RunState {
+    match state {
+        State::Running => api::RunState::Running,
+        State::Deploying => api::RunState::Deploying,
+        State::AwaitingApproval => api::RunState::AwaitingApproval,
+        State::Held => api::RunState::Held,
+        State::Baking => api::RunState::Baking,
+        State::Succeeded => api::RunState::Succeeded,
+        State::Failed => api::RunState::Failed,
+        State::Cancelled => api::RunState::Cancelled,
+        State::Superseded => api::RunState::Superseded,
+    }
+}
+
+fn job(job: &Job) -> api::RunJob {
+    use api::RunPartState as Part;
+    let (state, reason) = match &job.state {
+        JobState::Waiting => (Part::Waiting, None),
+        JobState::Active => (Part::Running, None),
+        JobState::Succeeded => (Part::Succeeded, None),
+        JobState::Failed { reason } => (Part::Failed, Some(reason.clone())),
+        JobState::Skipped { reason } => (Part::Skipped, Some(reason.clone())),
+        JobState::Cancelled => (Part::Cancelled, None),
+    };
+    let last = job.attempts.last();
+    api::RunJob {
+        number: job.number,
+        label: job.label(),
+        name: job.name.to_string(),
+        variant: job.variant.clone(),
+        after: job.after.as_ref().map(ToString::to_string),
+        state,
+        reason,
+        attempts: u32::try_from(job.attempts.len()).unwrap_or(u32::MAX),
+        started_at: last.map(|attempt| attempt.asked_at),
+        ended_at: last.and_then(|attempt| attempt.ended_at),
+    }
+}
+
+fn environment(target: &Target) -> api::RunEnvironment {
+    use api::RunPartState as Part;
+    let (state, reason) = match &target.state {
+        TargetState::Waiting => (Part::Waiting, None),
+        TargetState::Gated { gate, .. } => gated(gate),
+        TargetState::Deploying { .. } => (Part::Deploying, None),
+        TargetState::Delivered => (Part::Baking, None),
+        TargetState::Succeeded => (Part::Succeeded, None),
+        TargetState::Failed { reason } => (Part::Failed, Some(reason.clone())),
+        TargetState::Skipped { reason } => (Part::Skipped, Some(reason.clone())),
+        TargetState::Cancelled => (Part::Cancelled, None),
+    };
+    let wanted = target.gates.approvals.as_ref();
+    api::RunEnvironment {
+        name: target.environment.to_string(),
+        after: target.after.as_ref().map(ToString::to_string),
+        state,
+        reason,
+        deployment: target.deployment.map(|number| number.0),
+        delivered_at: target.delivered_at,
+        approvals_wanted: wanted.map_or(0, |approvals| approvals.count),
+        approvals: target
+            .approvals
+            .iter()
+            .map(|approval| approval.actor.clone())
+            .collect(),
+    }
+}
+
+fn gated(gate: &Gate) -> (api::RunPartState, Option<String>) {
+    use api::RunPartState as Part;
+    let held = |words: &str| (Part::Held, Some(words.to_owned()));
+    match gate {
+        Gate::Approval => (Part::AwaitingApproval, None),
+        Gate::Soak => held("the time in the environment before it is not over"),
+        Gate::Window => held("no window is open"),
+        Gate::Hold => held("automatic deployment is on hold"),
+    }
+}
+
+pub(crate) fn log_line(line: RunLogLine) -> api::RunLogLine {
+    api::RunLogLine {
+        at: line.at,
+        service: line.service,
+        stream: line.stream,
+        text: line.text,
+    }
+}

@@ -1,0 +1,172 @@
+//! How a run is watched: a line for each change for people, JSON for programs. Ctrl-C ends the
+//! watching, never the run.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use towpath_api::client::{Client, RunLogFilter};
+use towpath_api::{Run, RunPartState, RunState};
+
+use crate::arguments::RunWait;
+use crate::exit::Failure;
+
+/// How many of the last lines of a failed job are shown.
+const LAST_LINES: usize = 20;
+
+/// Watches a run until what `wait` asks for, and returns the exit code.
+pub(super) async fn watch(
+    client: &Client,
+    app: &str,
+    number: u32,
+    wait: RunWait,
+    json: bool,
+) -> Result<ExitCode> {
+    let mut stream = client.follow_run(app, number).await?;
+    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    loop {
+        let next = tokio::select! {
+            next = stream.next() => next?,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("cannot listen for Ctrl-C")?;
+                say(json, &format!("run {number} goes on; watch it with towpath runs watch {number}"));
+                return Ok(ExitCode::from(130));
+            }
+        };
+        let Some(run) = next else {
+            anyhow::bail!("the control plane stopped telling of run {number}; it goes on");
+        };
+        if json {
+            // A reader that went away does not stop the run.
+            drop(writeln!(
+                std::io::stdout(),
+                "{}",
+                serde_json::to_string(&run)?
+            ));
+        }
+        for line in changes(&run, &mut shown) {
+            say(json, &line);
+        }
+        if let Some(code) = verdict(&run, wait) {
+            if !json {
+                conclude(client, &run).await;
+            }
+            return Ok(code);
+        }
+    }
+}
+
+/// Returns the exit code once what was waited for is known.
+fn verdict(run: &Run, wait: RunWait) -> Option<ExitCode> {
+    match run.state {
+        RunState::Succeeded => Some(ExitCode::SUCCESS),
+        RunState::Failed | RunState::Cancelled | RunState::Superseded => {
+            Some(ExitCode::from(Failure::Operation.code()))
+        }
+        RunState::AwaitingApproval | RunState::Held | RunState::Baking
+            if wait != RunWait::End && is_still(run) =>
+        {
+            Some(ExitCode::SUCCESS)
+        }
+        RunState::Running
+        | RunState::Deploying
+        | RunState::AwaitingApproval
+        | RunState::Held
+        | RunState::Baking => None,
+    }
+}
+
+/// Tells whether nothing is under way but what waits for people or time.
+fn is_still(run: &Run) -> bool {
+    use RunPartState as Part;
+    let moves = |state: RunPartState| matches!(state, Part::Running | Part::Deploying);
+    let jobs = run.jobs.iter();
+    let environments = run.environments.iter();
+    !jobs.map(|job| job.state).any(moves) && !environments.map(|one| one.state).any(moves)
+}
+
+/// Returns a line for each part of a run that is not as it was shown last.
+fn changes(run: &Run, shown: &mut BTreeMap<String, String>) -> Vec<String> {
+    let jobs = run.jobs.iter().map(|job| {
+        let name = format!("job {}", job.label);
+        (name, job.state, job.reason.clone(), job.attempts)
+    });
+    let environments = run
+        .environments
+        .iter()
+        .map(|one| (format!("to {}", one.name), one.state, one.reason.clone(), 0));
+    let mut lines = Vec::new();
+    for (name, state, reason, attempts) in jobs.chain(environments) {
+        let mut words = state.words().to_owned();
+        if attempts > 1 {
+            words.push_str(&format!(" (attempt {attempts})"));
+        }
+        if let Some(reason) = reason {
+            words.push_str(&format!(": {reason}"));
+        }
+        let waits = state == RunPartState::Waiting;
+        if !waits && shown.get(&name) != Some(&words) {
+            lines.push(format!("{name:<20} {words}"));
+            shown.insert(name, words);
+        }
+    }
+    lines
+}
+
+/// Says how it ended, or what it waits for.
+async fn conclude(client: &Client, run: &Run) {
+    let number = run.number;
+    let until = run.finished_at.unwrap_or_else(jiff::Timestamp::now);
+    let took = until.duration_since(run.created_at).as_secs_f64();
+    let state = run.state.words();
+    let release = run.release;
+    say(
+        false,
+        &format!(
+            "run {number} of {}: {state} after {took:.2} s (release {release})",
+            run.app
+        ),
+    );
+    for one in &run.environments {
+        if one.state == RunPartState::AwaitingApproval {
+            let name = &one.name;
+            say(
+                false,
+                &format!("  approve it with: towpath approve {name} --run {number}"),
+            );
+        }
+    }
+    for job in run
+        .jobs
+        .iter()
+        .filter(|job| job.state == RunPartState::Failed)
+    {
+        let filter = RunLogFilter {
+            job: job.number,
+            follow: true,
+            ..RunLogFilter::default()
+        };
+        let Ok(mut lines) = client.run_log(&run.app, number, &filter).await else {
+            continue;
+        };
+        let mut last = std::collections::VecDeque::new();
+        while let Ok(Some(line)) = lines.next().await {
+            last.push_back(line.text);
+            if last.len() > LAST_LINES {
+                last.pop_front();
+            }
+        }
+        say(false, &format!("  the last lines of {}:", job.label));
+        for line in last {
+            say(false, &format!("    {line}"));
+        }
+    }
+}
+
+fn say(json: bool, text: &str) {
+    if !json {
+        // Nobody is left to be told when the output is closed.
+        drop(writeln!(std::io::stdout(), "{text}"));
+    }
+}
