@@ -29,9 +29,9 @@ pub use error::{Error, Kind};
 pub use git::Judgement;
 pub use keeper::Snapshot;
 pub use platform::{Config, Platform, Ports, SocketTest};
+pub use run::{Decision, Promote, RunLog, RunLogLine, RunLogQuery};
 pub use source::app::{AppTree, AppTreeError};
 pub use source::{Incoming, SourceError};
-pub use run::{Decision, Promote, RunLog, RunLogLine, RunLogQuery};
 pub use towpath_store::{
     BadEvent, EventOrder, EventProblem, EventQuery, NewToken, SecretInfo, Token, Verification,
 };

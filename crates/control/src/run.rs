@@ -25,6 +25,9 @@ use crate::platform::{Platform, Shared};
 use keeper::RunKeeper;
 pub use log::{RunLog, RunLogLine, RunLogQuery};
 
+/// Runs that are looked through for that of a push that is handed in again.
+const RECENT: u32 = 100;
+
 /// The keepers of all runs for which something is to be done.
 #[derive(Debug, Default)]
 pub(crate) struct Runs(Mutex<BTreeMap<RunId, RunKeeper>>);
@@ -76,10 +79,14 @@ pub struct Decision {
 impl Platform {
     /// Begins the run of a push whose tree is stored: everything that can be wrong with its files is
     /// said now. Returns its number; `None` when the delivery file has nothing to do for such a push.
+    /// The same commit on the same branch or tag, handed in again after a crash, is the same run.
     pub async fn submit(&self, push: Push) -> Result<Option<RunNumber>, Error> {
         let shared = &self.shared;
         if shared.ports.store.source(&push.source).await?.is_none() {
             return Err(Error::NoSource(push.source.to_string()));
+        }
+        if let Some(number) = self.same_run(&push).await? {
+            return Ok(Some(number));
         }
         let checkout = shared.check_out(&push.app, &push.source).await?;
         let Some(plan) = plan(checkout.file(), &push) else {
@@ -106,6 +113,20 @@ impl Platform {
             }
         }
         Ok(Some(number))
+    }
+
+    /// Returns the run of a push that was handed in before, where nothing came to its branch or tag
+    /// since.
+    async fn same_run(&self, push: &Push) -> Result<Option<RunNumber>, Error> {
+        if push.commit.is_empty() || push.reference == Reference::WorkingTree {
+            return Ok(None);
+        }
+        let runs = self.runs(&push.app, RECENT).await?;
+        let mut own = runs.iter().filter(|run| !run.is_promotion);
+        let last = own.find(|run| run.push.reference == push.reference);
+        let same = last.filter(|last| last.push.commit == push.commit);
+        let same = same.filter(|last| last.push.source == push.source);
+        Ok(same.map(|last| last.number))
     }
 
     /// Brings a release to an environment, behind its gates: that of the environment it comes from,
@@ -288,7 +309,7 @@ impl Shared {
         let nothing = || Error::NotFound(format!("release of `{app}` that `{to}` could be given"));
         let newest = newest.into_iter().find_map(|release| release.source);
         let checkout = self.check_out(app, &newest.ok_or_else(nothing)?).await?;
-        let after = checkout.delivery.file.deploy(to).after;
+        let after = checkout.file().deploy(to).after;
         let from = after.ok_or_else(|| {
             let message = format!("nothing says where releases come from to `{to}`: name one");
             Error::RunRefused(Refusal::Other(message))

@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{
-    DeploymentNumber, InstanceId, ReleaseNumber, RunNumber, ServiceName, WorkloadId,
-};
+use crate::id::{DeploymentNumber, InstanceId, ReleaseNumber, RunNumber, ServiceName, WorkloadId};
 use crate::rollout::Settings;
 use crate::traffic::TrafficCounters;
 

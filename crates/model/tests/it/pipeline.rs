@@ -66,8 +66,11 @@ fn file(text: &str) -> DeliveryFile {
     delivery(text).unwrap().file
 }
 
-/// What a push begins, as names of jobs and environments.
-fn begun(text: &str, push: &Push) -> Option<(Vec<String>, Vec<String>)> {
+/// Names of jobs, and of environments.
+type Names = (Vec<String>, Vec<String>);
+
+/// What a push begins.
+fn begun(text: &str, push: &Push) -> Option<Names> {
     let plan = plan(&file(text), push)?;
     let jobs = plan
         .jobs
@@ -270,6 +273,7 @@ fn failure(reason: &str, at: Timestamp, aborted: bool) -> Failure {
         service: None,
         log_tail: Vec::new(),
         aborted,
+        unheard: None,
         at,
     }
 }

@@ -20,6 +20,11 @@ test says when it is not up to date.
 | `plan` | a `Plan` |
 | `adopt` | an `AdoptionState` when it is done; with `--dry-run` an `AdoptionPlan` |
 | `adopt --undo` | `id` (which environment), `left` (true) |
+| `runs` | a list of `Run` |
+| `runs start`, `promote` | a line with a `Run` for each change; with `--wait none` one `RunStarted` |
+| `runs watch` | a line with a `Run` for each change |
+| `runs show`, `runs cancel`, `runs retry`, `approve`, `reject` | a `Run` |
+| `runs logs` | a line with a `RunLogLine` each |
 | `status` | an `Environment` |
 | `releases` | a list of `Release` |
 | `deployments` | a list of `Deployment` |
