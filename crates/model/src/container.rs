@@ -156,6 +156,20 @@ pub struct ImageBuild {
     /// Resource limits of `RUN` steps: soft and hard.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// What the Dockerfile may copy from or build on beside its own stages, by the names that it has
+    /// for it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub contexts: BTreeMap<String, NamedContext>,
+}
+
+/// Something that a Dockerfile has a name for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedContext {
+    /// A directory, relative to the source tree.
+    Directory(String),
+    /// An image.
+    Image(String),
 }
 
 /// A secret that a build may read. Its value is in no layer, and in no recipe.

@@ -5,6 +5,7 @@ mod builder;
 mod buildkit;
 mod classic;
 mod grpc;
+mod named;
 mod progress;
 mod proto;
 mod session;
@@ -38,6 +39,8 @@ pub(super) struct Order<'a> {
     pub(super) platform: Option<&'a str>,
     /// The values of the secrets that recipes name.
     pub(super) secrets: &'a BTreeMap<SecretName, SecretValue>,
+    /// What the image is made for, where it is not the service's own.
+    pub(super) named: Option<&'a str>,
 }
 
 impl Order<'_> {
@@ -65,7 +68,10 @@ impl Order<'_> {
             ..
         } = self.artifacts;
         let (repository, tag) = names::image(environment, self.service, *release);
-        format!("{repository}:{tag}")
+        match self.named {
+            Some(name) => format!("{repository}:{tag}-{name}"),
+            None => format!("{repository}:{tag}"),
+        }
     }
 
     /// Returns the labels that the image gets.
@@ -102,9 +108,10 @@ async fn built(
     docker: &Docker,
     order: &Order<'_>,
 ) -> Result<PinnedImage, Failure> {
-    match builder::of(&shared.client).await? {
-        Builder::BuildKit => buildkit::send(shared, docker, order).await?,
-        Builder::Classic(why) => classic::send(shared, docker, order, why).await?,
+    if order.recipe.contexts.is_empty() {
+        send(shared, docker, order).await?;
+    } else {
+        named::send_with_contexts(shared, docker, order).await?;
     }
     let found = docker.inspect_image(&order.name()).await;
     let found = found.map_err(|error| -> Trouble { shared.client.trouble(&error) })?;
@@ -113,4 +120,12 @@ async fn built(
     // What is built here is in no registry, whatever its base images' digests are.
     image.digest = None;
     Ok(image)
+}
+
+/// Has an image built by the builder that there is.
+async fn send(shared: &Shared, docker: &Docker, order: &Order<'_>) -> Result<(), Failure> {
+    match builder::of(&shared.client).await? {
+        Builder::BuildKit => buildkit::send(shared, docker, order).await,
+        Builder::Classic(why) => classic::send(shared, docker, order, why).await,
+    }
 }

@@ -239,6 +239,7 @@ async fn make(
                 recipe,
                 platform,
                 secrets,
+                named: None,
             };
             build::image(shared, docker, &order).await
         }

@@ -6,6 +6,7 @@ mod file;
 mod image;
 mod isolation;
 mod mount;
+mod named;
 mod network;
 mod port;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use towpath_compose::diagnostic::Diagnostics;
-use towpath_model::container::{BuildSecret, Image, ImageBuild};
+use towpath_model::container::{BuildSecret, Image, ImageBuild, NamedContext};
 use towpath_model::id::{SecretName, SecretVersion, ServiceName};
 use towpath_model::render::{Draft, SecretSource};
 
@@ -79,6 +79,53 @@ fn what_a_build_needs_besides_is_in_its_recipe() {
     let limits = limits.map(|(name, limit)| (name.to_owned(), limit));
     assert_eq!(recipe.ulimits, BTreeMap::from(limits));
     insta::assert_snapshot!(warnings);
+}
+
+#[test]
+fn contexts_with_names_are_directories_of_the_tree_and_images() {
+    let rendered = |text: &str| {
+        let tree = [
+            ("Dockerfile", "FROM base"),
+            ("web/a", "x"),
+            ("assets/b", text),
+        ];
+        let compose = "name: x\nservices:\n  web: { build: { context: web, dockerfile: ../Dockerfile, \
+            additional_contexts: { files: ./assets, base: 'docker-image://alpine:3' } } }\n";
+        let delivery = "environments: { dev: { engine: docker } }\n";
+        let rendered = Compose::new(compose)
+            .with_tree(&tree)
+            .render(delivery, "dev");
+        let draft = rendered.unwrap().draft;
+        let container = draft.services[&web()].spec.container.clone().unwrap();
+        recipe(&container.image).clone()
+    };
+    let first = rendered("1");
+    let expected = [
+        ("base", NamedContext::Image("alpine:3".to_owned())),
+        ("files", NamedContext::Directory("assets".to_owned())),
+    ];
+    let expected = expected.map(|(name, what)| (name.to_owned(), what));
+    assert_eq!(first.contexts, BTreeMap::from(expected));
+    // What is copied from is part of what is built.
+    assert_ne!(rendered("2").content, first.content);
+    assert_eq!(rendered("1").content, first.content);
+}
+
+#[test]
+fn a_context_with_a_name_that_cannot_be_given_is_refused_with_its_place() {
+    for (attributes, said) in [
+        ("additional_contexts: { Files: ./assets }", "`Files`"),
+        (
+            "additional_contexts: { a: 'https://example.com/x.git' }",
+            "docker-image://",
+        ),
+        ("additional_contexts: { a: '../../elsewhere' }", "outside"),
+        ("additional_contexts: { a: ./assets }, pull: true", "`pull`"),
+    ] {
+        let refused = refusal(build(attributes));
+        assert!(refused.contains(said), "{attributes}: {refused}");
+        assert!(refused.starts_with("compose.yaml:3:"), "{refused}");
+    }
 }
 
 #[test]

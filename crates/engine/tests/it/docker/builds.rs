@@ -2,7 +2,7 @@
 //! frontend knows, which is BuildKit 0.8's: no other can be pulled here.
 
 use futures_util::StreamExt as _;
-use towpath_model::container::{BuildSecret, ImageBuild};
+use towpath_model::container::{BuildSecret, ImageBuild, NamedContext};
 use towpath_model::id::{Digest, ReleaseNumber, SecretName, SecretVersion};
 use towpath_model::observation::ArtifactState;
 use towpath_model::port::Engine as _;
@@ -124,6 +124,55 @@ async fn a_dockerfile_may_have_rules_of_its_own_for_what_is_ignored() {
     let id = world.start(1, spec("cat /list")).await;
     let said = world.until_exited(&id).await.log_tail;
     assert_eq!(said, [".dockerignore", "a"]);
+}
+
+#[tokio::test]
+async fn a_dockerfile_copies_from_directories_and_images_by_their_names() {
+    let world = World::without_release().await;
+    let dockerfile = format!(
+        "ARG BASE={IMAGE}\nFROM ${{BASE}}\nCOPY --from=files /one /\nCOPY --from=files in /in\n\
+         COPY --from=other /bin/busybox /other\nCOPY . /app\nRUN ls -A /app /in > /list\n"
+    );
+    let source = world.source(&[
+        ("web/Dockerfile", &dockerfile),
+        ("assets/one", "of the directory"),
+        ("assets/in/two", ""),
+        ("assets/not", ""),
+        ("assets/.dockerignore", "not\n"),
+    ]);
+    let contexts = [
+        ("files", NamedContext::Directory("assets".to_owned())),
+        ("other", NamedContext::Image(IMAGE.to_owned())),
+    ];
+    let recipe = ImageBuild {
+        context: "web".to_owned(),
+        contexts: contexts.map(|(name, what)| (name.to_owned(), what)).into(),
+        ..ImageBuild::default()
+    };
+    let missing = ImageBuild {
+        contexts: [("files".to_owned(), NamedContext::Directory("no".to_owned()))].into(),
+        ..recipe.clone()
+    };
+    let state = world.prepare_from(FIRST, built(recipe), Some(source.clone()));
+    assert_eq!(state.await, ArtifactState::Ready);
+    let id = world
+        .start(1, spec("cat /one; echo; cat /list; test -s /other"))
+        .await;
+    let exit = world.until_exited(&id).await;
+    let said = ["of the directory", "/app:", "Dockerfile", "", "/in:", "two"];
+    assert_eq!(
+        (exit.log_tail, exit.code),
+        (said.map(str::to_owned).to_vec(), Some(0))
+    );
+    let helper = format!("{}-files", world.tag(FIRST));
+    assert!(world.docker.inspect_image(&helper).await.is_err());
+
+    let second = ReleaseNumber(2);
+    let state = world
+        .prepare_from(second, built(missing), Some(source))
+        .await;
+    let (reason, _) = failure(state);
+    assert!(reason.contains("context `files`"), "{reason}");
 }
 
 #[tokio::test]

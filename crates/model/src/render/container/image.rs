@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use towpath_compose::model::{Build, Service};
 
-use super::isolation;
-use crate::container::{BuildSecret, Image, ImageBuild, PullPolicy};
+use super::{isolation, named};
+use crate::container::{BuildSecret, Image, ImageBuild, NamedContext, PullPolicy};
 use crate::id::SecretName;
 use crate::render::context::{Context, Subject};
 use crate::render::limits::rlimits;
@@ -58,6 +58,11 @@ pub(super) fn platform(context: &mut Context<'_>, subject: &Subject<'_>) -> Opti
     subject.service.platform.clone().or(only)
 }
 
+/// Tells whether newer base images are asked for.
+pub(super) fn pulls(service: &Service, build: &Build) -> bool {
+    build.pull || service.pull_policy.as_deref() == Some("always")
+}
+
 fn policy(service: &Service) -> PullPolicy {
     match service.pull_policy.as_deref() {
         Some("never") => PullPolicy::Never,
@@ -88,6 +93,11 @@ fn built(context: &mut Context<'_>, name: &str, service: &Service, build: &Build
             .as_ref()
             .map(|file| format!("{directory}/{file}")),
     );
+    let contexts = named::contexts(context, name, service, build);
+    parts.extend(contexts.values().filter_map(|one| match one {
+        NamedContext::Directory(path) => Some(path.clone()),
+        NamedContext::Image(_) => None,
+    }));
     let digest = context.content(&parts);
     Image::Built(Box::new(ImageBuild {
         content: digest,
@@ -99,7 +109,7 @@ fn built(context: &mut Context<'_>, name: &str, service: &Service, build: &Build
         labels: build.labels.clone(),
         cache_from: caches(context, name, build),
         no_cache: build.no_cache,
-        pull: build.pull || service.pull_policy.as_deref() == Some("always"),
+        pull: pulls(service, build),
         network: build.network.clone(),
         extra_hosts: build
             .extra_hosts
@@ -111,6 +121,7 @@ fn built(context: &mut Context<'_>, name: &str, service: &Service, build: &Build
         secrets: secrets(context, name, build),
         agents: agents(context, name, build),
         ulimits: rlimits(&build.ulimits),
+        contexts,
     }))
 }
 
@@ -267,7 +278,7 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 /// Tells whether a build context is something that would have to be fetched.
-fn is_remote(context: &str) -> bool {
+pub(super) fn is_remote(context: &str) -> bool {
     let schemes = [
         "docker-image:",
         "oci-layout:",

@@ -37,7 +37,9 @@ pub const SUPPORT: &[Attribute] = &[
     row(
         "build.additional_contexts",
         Needless("an image is not built"),
-        Refused("copy the files into the build context"),
+        Translated(
+            "directories of the source tree, and `docker-image://`; each becomes a stage before the Dockerfile's own",
+        ),
     ),
     row("build.args", Needless("an image is not built"), Honoured),
     row(
