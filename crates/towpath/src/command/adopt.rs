@@ -84,7 +84,7 @@ pub(crate) async fn run(adopt: &Adopt, settings: &Settings) -> Result<ExitCode> 
     if let Some(text) = &first {
         write_new(&directory.join(FILE_NAME), text)?;
         // It is part of the tree from now on: a release after this one is compared with it.
-        release = Release::of_directory(&app)?;
+        release = Release::of_known_directory(&app)?;
     }
     client.create_environment(&app.id).await?;
     release.upload(&client, &app, settings).await?;

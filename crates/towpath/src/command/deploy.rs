@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use towpath_api::client::Client;
 use towpath_api::{DeployRequest, RedeployRequest, Requested};
+use towpath_compose::Diagnostic;
 use towpath_model::id::EnvironmentId;
 use towpath_model::render::{Draft, SecretSource};
 
@@ -125,30 +126,42 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    /// Makes a release of an app's directory. The tree is walked only when a service needs it.
+    /// Makes a release of an app's directory, and says what is unwise about it. The tree is walked only
+    /// when a service needs it.
     pub(crate) fn of_directory(app: &App) -> Result<Self> {
+        let (release, warnings) = Self::read(app)?;
+        warn(&app.loaded.warnings);
+        warn(&warnings);
+        Ok(release)
+    }
+
+    /// Makes a release of a directory about which everything was said, before a file was written in it.
+    pub(crate) fn of_known_directory(app: &App) -> Result<Self> {
+        Self::read(app).map(|(release, _)| release)
+    }
+
+    fn read(app: &App) -> Result<(Self, Vec<Diagnostic>)> {
         let secrets = app.loaded.project.secrets.values();
         let secret_files = secrets.filter_map(|secret| secret.file.as_ref().map(PathBuf::from));
         let tree = SourceTree::walk(app.directory(), app.engine(), &secret_files.collect())?;
         let rendered = app.render(Some(&tree))?;
-        warn(&app.loaded.warnings);
-        warn(&rendered.warnings);
+        let mut warnings = rendered.warnings;
         let mut services = rendered.draft.services.values();
         let needed = rendered.draft.source.is_some()
             || services.any(|service| service.spec.source.is_some());
         if needed {
-            let links = tree.left_out.iter().map(|link| {
+            warnings.extend(tree.left_out.iter().map(|link| {
                 let message =
                     format!("the link {link} leads outside of the source tree: it is left out");
-                towpath_compose::Diagnostic::warning("link-left-out", message)
-            });
-            warn(&links.collect::<Vec<_>>());
+                Diagnostic::warning("link-left-out", message)
+            }));
         }
-        Ok(Self {
+        let release = Self {
             draft: rendered.draft,
             tree: needed.then_some(tree),
             commit: git::clean_head(app.directory()),
-        })
+        };
+        Ok((release, warnings))
     }
 
     /// Returns the digest of the source tree, where the release needs one.

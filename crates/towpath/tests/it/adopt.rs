@@ -52,7 +52,13 @@ async fn taken_over(project: Project) {
     assert!(dry.contains("nothing was done"), "{dry}");
     assert_eq!(project.rules().await, 0);
 
-    site.run(&["adopt", project.name, "--yes"]).await.exited(0);
+    let adopted = site.run(&["adopt", project.name, "--yes"]).await.exited(0);
+    let warnings = adopted.stderr.lines();
+    let mut warnings: Vec<&str> = warnings.filter(|line| line.contains("warning: ")).collect();
+    let count = warnings.len();
+    warnings.sort_unstable();
+    warnings.dedup();
+    assert_eq!(warnings.len(), count, "said twice: {}", adopted.stderr);
     a_while().await;
     assert_eq!(
         project.containers().await,
