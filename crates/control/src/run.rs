@@ -253,6 +253,7 @@ impl Shared {
         };
         let stored = self.ports.store.create_run(&app, release, now, write);
         let stored = stored.await?;
+        self.forget_old_logs(&stored.id).await;
         self.keep_run(read(&stored)?, stored.version);
         Ok(stored.id.number)
     }
@@ -272,6 +273,19 @@ impl Shared {
 
     /// Has a record edited and written down, whether something is to be done for the run or not.
     async fn edit_run<F>(self: &Arc<Self>, id: &RunId, edit: F) -> Result<(), Error>
+    where
+        F: FnOnce(&mut Run, Timestamp) -> Result<Vec<NewEvent>, Refusal> + Clone + Send + 'static,
+    {
+        match self.try_edit_run(id, edit.clone()).await {
+            // The keeper ended as nothing was to be done any more: the next one does it.
+            Err(Error::Stopping) if !self.stopping().is_cancelled() => {
+                self.try_edit_run(id, edit).await
+            }
+            edited => edited,
+        }
+    }
+
+    async fn try_edit_run<F>(self: &Arc<Self>, id: &RunId, edit: F) -> Result<(), Error>
     where
         F: FnOnce(&mut Run, Timestamp) -> Result<Vec<NewEvent>, Refusal> + Send + 'static,
     {

@@ -24,6 +24,11 @@ impl Client {
         self.get("/v1/environments").await
     }
 
+    /// Returns all environments, with those of the jobs that run.
+    pub async fn environments_and_jobs(&self) -> Result<Vec<EnvironmentSummary>, Error> {
+        self.get("/v1/environments?jobs=true").await
+    }
+
     /// Returns one environment.
     pub async fn environment(&self, id: &EnvironmentId) -> Result<Environment, Error> {
         self.get(&of(id, "")).await

@@ -70,7 +70,13 @@ impl Task {
                 let environment = &snapshot.environment;
                 let mut ours = environment.deployment.iter().chain(&environment.waiting);
                 if ours.any(|one| one.number == *deployment) {
-                    self.platform().abort(&id, self.actor()).await?;
+                    let aborted = self.platform().abort(&id, self.actor()).await;
+                    // One that is on its way back already, or done, needs nobody's word.
+                    if let Err(error) = aborted
+                        && error.kind() != ErrorKind::Refused
+                    {
+                        return Err(error);
+                    }
                 }
                 Ok(Done::Asked)
             }

@@ -38,6 +38,9 @@ const LONGEST_END: Duration = Duration::from_mins(2);
 /// The time between two attempts to open a log.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// Runs of an app whose logs are kept.
+const KEPT_RUNS: u32 = 200;
+
 /// Shorter values are not hidden: they would be found everywhere.
 const SHORTEST_SECRET: usize = 4;
 
@@ -324,6 +327,20 @@ impl Platform {
 }
 
 impl Shared {
+    /// Removes the logs of a run that is long over, as a new one begins.
+    pub(super) async fn forget_old_logs(&self, new: &RunId) {
+        let Some(old) = new.number.0.checked_sub(KEPT_RUNS) else {
+            return;
+        };
+        let directory = self.config.data.runs(&new.app).join(old.to_string());
+        match tokio::fs::remove_dir_all(&directory).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %directory.display(), %error, "old logs are not removed");
+            }
+            _ => {}
+        }
+    }
+
     /// Returns where the log of an attempt is kept.
     pub(super) fn log_of(&self, id: &RunId, job: u32, attempt: u32) -> PathBuf {
         let directory = self.config.data.runs(&id.app).join(id.number.to_string());

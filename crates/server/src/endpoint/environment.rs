@@ -17,19 +17,29 @@ use crate::extract::{Body, Filter, Of, Within};
 use crate::map::environment as map;
 use crate::problem::Error;
 
+/// Which environments are wanted.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Listed {
+    #[serde(default)]
+    jobs: bool,
+}
+
 /// Lists all environments.
-#[utoipa::path(get, path = "/v1/environments", tag = "environments", operation_id = "environment_list", responses(
+#[utoipa::path(get, path = "/v1/environments", tag = "environments", operation_id = "environment_list",
+params(("jobs" = Option<bool>, Query, description = "also those of the jobs that run")),
+responses(
     (status = 200, body = [EnvironmentSummary]),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn list(
     State(context): State<Context>,
+    Filter(listed): Filter<Listed>,
 ) -> Result<Json<Vec<EnvironmentSummary>>, Error> {
     let mut found = Vec::new();
     for id in context.platform.environments() {
         // One may go while the others are listed.
         // Those of jobs are seen by their runs.
-        if is_ephemeral(&id.name) {
+        if is_ephemeral(&id.name) && !listed.jobs {
             continue;
         }
         if let Ok(snapshot) = context.platform.snapshot(&id) {

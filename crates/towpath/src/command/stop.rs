@@ -1,6 +1,7 @@
 //! `towpath stop`: ends the control plane of this machine, and with `--all` everything that it started.
 //! Not `towpath down`, which empties one environment and leaves the control plane.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use towpath_api::Lifecycle;
 use towpath_api::client::{Client, Error};
 use towpath_model::id::EnvironmentId;
+use towpath_model::pipeline::is_ephemeral;
 
 use super::environment::await_end;
 use super::{connect, print};
@@ -20,6 +22,12 @@ use crate::settings::Settings;
 
 /// The longest that a control plane may take to end.
 const LONGEST_END: Duration = Duration::from_secs(30);
+
+/// The longest that jobs may take to end.
+const LONGEST_RUNS: Duration = Duration::from_mins(2);
+
+/// Older runs have ended.
+const LATEST_RUNS: u32 = 100;
 
 /// Stops the control plane.
 pub(crate) async fn run(stop: &Stop, settings: &Settings) -> Result<ExitCode> {
@@ -57,8 +65,37 @@ pub(crate) async fn run(stop: &Stop, settings: &Settings) -> Result<ExitCode> {
     })
 }
 
+/// Stops every run, and waits until nothing is left of its jobs.
+async fn end_runs(client: &Client) -> Result<()> {
+    let deadline = Instant::now() + LONGEST_RUNS;
+    loop {
+        let environments = client.environments_and_jobs().await?;
+        let apps: BTreeSet<&str> = environments.iter().map(|one| one.app.as_str()).collect();
+        for app in apps {
+            let runs = client.runs(app, LATEST_RUNS).await?;
+            for run in runs.iter().filter(|run| !run.ended) {
+                match client.cancel_run(app, run.number).await {
+                    // It ended meanwhile.
+                    Err(Error::Problem(problem)) if problem.status == 409 => {}
+                    cancelled => cancelled?,
+                }
+            }
+        }
+        let is_job = |name: &str| name.parse().is_ok_and(|name| is_ephemeral(&name));
+        let Some(left) = environments.iter().find(|one| is_job(&one.name)) else {
+            return Ok(());
+        };
+        if Instant::now() >= deadline {
+            let message = format!("the job in {} still runs; it is being stopped", left.id);
+            return Err(Failed::new(Failure::Operation, message).into());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Empties every environment that is up. Returns which.
 async fn take_down(client: &Client) -> Result<Vec<String>> {
+    end_runs(client).await?;
     let mut down = Vec::new();
     for environment in client.environments().await? {
         if environment.destroying {

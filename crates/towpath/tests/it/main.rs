@@ -23,6 +23,7 @@ mod input;
 mod kill;
 mod operate;
 mod orphans;
+mod pipeline;
 mod push;
 mod secrecy;
 mod sides;
