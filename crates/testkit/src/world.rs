@@ -248,7 +248,11 @@ impl Engine for WorldEngine {
             let observed = ObservedInstance {
                 id: start.id.clone(),
                 workload: start.workload.clone(),
-                state: if is("bad") { exited(1) } else { running },
+                state: match () {
+                    () if is("bad") => exited(1),
+                    () if is("done") => exited(0),
+                    () => running,
+                },
             };
             state.instances.insert(start.id.clone(), observed);
         });

@@ -148,7 +148,11 @@ impl Keep {
                     writer.write(&line).await.map_err(failed)?;
                 }
                 Ok(Err(error)) => return Err(error.into()),
-                Ok(Ok(None)) => break,
+                Ok(Ok(None)) if self.finish.is_cancelled() => break,
+                // What follows is read when the engine can be asked again, with all before it.
+                Ok(Ok(None)) => {
+                    return Err(failed(io::Error::other("it ended before the job")).into());
+                }
                 Err(_) => writer.flush().await.map_err(failed)?,
             }
             if self.finish.is_cancelled() {
@@ -160,8 +164,6 @@ impl Keep {
             }
         }
         writer.close().await.map_err(failed)?;
-        // A log that ends by itself is whole when the job is over.
-        self.finish.cancelled().await;
         tokio::fs::rename(part(&self.path), &self.path)
             .await
             .map_err(failed)?;
@@ -308,17 +310,19 @@ impl Platform {
         let job = run.jobs.iter().find(|one| one.number == query.job);
         let job = job.ok_or_else(|| Error::NotFound(format!("job {} of {id}", query.job)))?;
         let last = job.attempts.last().map(|attempt| attempt.number);
-        let attempt = query.attempt.or(last);
-        let attempt = attempt.filter(|wanted| job.attempts.iter().any(|one| one.number == *wanted));
+        let wanted = query.attempt.or(last);
+        let mut attempts = job.attempts.iter();
+        let attempt = attempts.find(|one| Some(one.number) == wanted);
         let none = || Error::NotFound(format!("log of job `{}`: it has not begun", job.label()));
         let attempt = attempt.ok_or_else(none)?;
         Ok(RunLog {
             platform: self.clone(),
-            path: self.shared.log_of(id, job.number, attempt),
+            path: self.shared.log_of(id, job.number, attempt.number),
             run: id.clone(),
             job: job.number,
-            attempt,
-            follow: query.follow,
+            attempt: attempt.number,
+            // What is over is read whole, though its last lines are only being kept.
+            follow: query.follow || attempt.verdict.is_some(),
             only_own: query.only_job,
             file: None,
             line: Vec::new(),

@@ -9,4 +9,5 @@
 
 mod destroy;
 mod platform;
+mod run;
 mod site;

@@ -10,3 +10,4 @@ mod input;
 mod kill;
 pub(crate) mod leftovers;
 mod restart;
+mod runs;

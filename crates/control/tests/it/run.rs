@@ -1,0 +1,250 @@
+//! A run's whole life over a real store: begun by a push, held up, taken up again by the next control
+//! plane.
+
+use std::time::Duration;
+
+use towpath_control::{Decision, Error, Kind, Promote};
+use towpath_model::id::{Digest, EnvironmentId, RunId, RunNumber};
+use towpath_model::pipeline::run::{JobState, Outcome, Run, TargetState};
+use towpath_model::pipeline::{Push, Reference};
+use towpath_testkit::world::World;
+
+use crate::site::{Site, open};
+
+/// Two environments, the second behind an approval, and a job that passes.
+const FILE: &str = "
+app: shop
+rollout: { bake: 0s, drain: 0s }
+services: { web: { process: { command: serve, source: true } } }
+environments:
+  dev: { deploy: { branch: main } }
+  live: { deploy: { after: dev, approvals: 1 } }
+pipeline:
+  - { name: unit, run: done }
+";
+
+const COMPOSE: &str = "services: { web: { image: web } }\n";
+
+impl Site {
+    /// Stores a tree with these files, as an upload does.
+    async fn store(&self, name: &str, files: &[(&str, &str)]) -> Digest {
+        let digest = Digest::of(name.as_bytes());
+        let directory = self.platform.source_directory(&digest);
+        std::fs::create_dir_all(&directory).unwrap();
+        for (file, text) in files {
+            std::fs::write(directory.join(file), text).unwrap();
+        }
+        self.platform.record_source(&digest, 1).await.unwrap();
+        digest
+    }
+
+    async fn push(&self, commit: &str, file: &str) -> Result<Option<RunNumber>, Error> {
+        let files = [("towpath.yaml", file), ("compose.yaml", COMPOSE)];
+        let source = self.store(commit, &files).await;
+        let push = Push {
+            app: "shop".parse().unwrap(),
+            source,
+            commit: commit.to_owned(),
+            reference: Reference::Branch("main".to_owned()),
+            changed: None,
+            author: "ada".to_owned(),
+            message: String::new(),
+            actor: "ada".to_owned(),
+        };
+        self.platform.submit(push).await
+    }
+
+    async fn run_until(&self, number: u32, what: &str, done: impl Fn(&Run) -> bool) -> Run {
+        for _ in 0..2_000 {
+            let run = self.platform.show_run(&id(number)).await.unwrap();
+            if done(&run) {
+                return run;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let run = self.platform.show_run(&id(number)).await.unwrap();
+        panic!("never {what}: {run:#?}");
+    }
+
+    async fn restarted(self) -> Self {
+        self.platform.shutdown().await;
+        let Self {
+            directory,
+            world,
+            platform,
+        } = self;
+        drop(platform);
+        let platform = open(&directory, &world).await;
+        Self {
+            directory,
+            world,
+            platform,
+        }
+    }
+
+    async fn approve(&self, number: u32) -> Result<(), Error> {
+        let decision = Decision {
+            environment: "live".parse().unwrap(),
+            approve: true,
+            comment: None,
+            actor: "quinn".to_owned(),
+        };
+        self.platform.decide(&id(number), decision).await
+    }
+
+    fn stable(&self, environment: &str) -> Option<u32> {
+        let id: EnvironmentId = format!("shop/{environment}").parse().unwrap();
+        let snapshot = self.platform.snapshot(&id).ok()?;
+        Some(snapshot.environment.stable?.0)
+    }
+}
+
+fn id(number: u32) -> RunId {
+    RunId::new("shop".parse().unwrap(), RunNumber(number))
+}
+
+fn waits_for_approval(run: &Run) -> bool {
+    run.state().to_string() == "awaiting approval"
+        && run
+            .targets
+            .iter()
+            .any(|one| one.state == TargetState::Succeeded)
+}
+
+fn number(number: u32) -> Option<RunNumber> {
+    Some(RunNumber(number))
+}
+
+#[tokio::test]
+async fn a_run_that_waits_is_taken_up_by_the_next_control_plane() {
+    let site = Site::new().await;
+    assert_eq!(site.push("one", FILE).await.unwrap(), number(1));
+    site.run_until(1, "waiting", waits_for_approval).await;
+    assert_eq!(site.stable("dev"), Some(1));
+    let starts = site.world.starts();
+    let site = site.restarted().await;
+    site.run_until(1, "waiting", waits_for_approval).await;
+    assert_eq!(site.world.starts(), starts, "nothing is done twice");
+    site.approve(1).await.unwrap();
+    let run = site.run_until(1, "settled", Run::is_settled).await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.stable("live"), Some(1));
+    let jobs = site.platform.environments();
+    assert!(
+        jobs.iter().all(|id| !id.name.as_str().starts_with("ci-")),
+        "{jobs:?}"
+    );
+    // Over is over, though its keeper has gone.
+    let late = site.approve(1).await.unwrap_err();
+    assert_eq!(late.kind(), Kind::Refused);
+}
+
+#[tokio::test]
+async fn the_same_push_is_one_run_and_the_next_one_takes_its_place() {
+    let site = Site::new().await;
+    assert_eq!(site.push("one", FILE).await.unwrap(), number(1));
+    assert_eq!(site.push("one", FILE).await.unwrap(), number(1));
+    site.run_until(1, "waiting", waits_for_approval).await;
+    assert_eq!(site.push("two", FILE).await.unwrap(), number(2));
+    let first = site
+        .run_until(1, "ended", |run| run.outcome.is_some())
+        .await;
+    assert_eq!(first.outcome, Some(Outcome::Superseded));
+    site.run_until(2, "waiting", waits_for_approval).await;
+    assert_eq!(site.stable("dev"), Some(2));
+    // The branch goes back: that is a push of its own.
+    assert_eq!(site.push("one", FILE).await.unwrap(), number(3));
+}
+
+#[tokio::test]
+async fn files_that_are_wrong_begin_nothing_and_are_refused_with_their_place() {
+    let site = Site::new().await;
+    let bad = FILE.replace("run: done", "run: done, services: [wep]");
+    let refused = site.push("one", &bad).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Refused);
+    let words = refused.to_string();
+    assert!(words.contains("towpath.yaml:9:44"), "{words}");
+    let nothing = FILE.replace("pipeline:\n  - { name: unit, run: done }\n", "");
+    let nothing = nothing.replace("branch: main", "branch: other");
+    assert_eq!(site.push("two", &nothing).await.unwrap(), None);
+    let runs = site
+        .platform
+        .runs(&"shop".parse().unwrap(), 10)
+        .await
+        .unwrap();
+    assert!(runs.is_empty());
+    assert!(
+        site.platform
+            .releases(&"shop".parse().unwrap())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_can_never_begin_is_given_up_with_the_reason() {
+    let site = Site::new().await;
+    let file = FILE.replace("run: done", "run: done, secrets: { TOKEN: token }");
+    site.push("one", &file).await.unwrap();
+    let run = site.run_until(1, "settled", Run::is_settled).await;
+    let JobState::Failed { reason } = &run.jobs[0].state else {
+        panic!("{run:#?}")
+    };
+    assert!(
+        reason.contains("secrets without a value: `token`"),
+        "{reason}"
+    );
+    assert_eq!(site.world.running(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_promotion_wants_a_release_that_was_in_the_environment_before() {
+    let site = Site::new().await;
+    let bad = FILE.replace("run: done", "run: bad");
+    site.push("one", &bad).await.unwrap();
+    site.run_until(1, "settled", Run::is_settled).await;
+    let promote = |release| Promote {
+        app: "shop".parse().unwrap(),
+        environment: "live".parse().unwrap(),
+        release,
+        actor: "quinn".to_owned(),
+    };
+    let refused = site.platform.promote(promote(None)).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::NotFound, "{refused}");
+    site.push("two", FILE).await.unwrap();
+    site.run_until(2, "waiting", waits_for_approval).await;
+    let first = Some(towpath_model::id::ReleaseNumber(1));
+    let refused = site.platform.promote(promote(first)).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("never in `shop/dev`"),
+        "{refused}"
+    );
+    let number = site.platform.promote(promote(None)).await.unwrap();
+    assert_eq!(number, RunNumber(3));
+    site.run_until(3, "waiting", |run| {
+        run.state().to_string() == "awaiting approval"
+    })
+    .await;
+    site.approve(3).await.unwrap();
+    let run = site.run_until(3, "settled", Run::is_settled).await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.stable("live"), Some(2));
+}
+
+#[tokio::test]
+async fn an_attempt_is_asked_for_by_its_run_and_number_alone() {
+    let site = Site::new().await;
+    site.push("one", FILE).await.unwrap();
+    site.run_until(1, "waiting", waits_for_approval).await;
+    let dev: EnvironmentId = "shop/dev".parse().unwrap();
+    let deployments = site.platform.deployments(&dev, 10).await.unwrap();
+    let origins: Vec<_> = deployments.iter().map(|one| one.origin).collect();
+    let origin = towpath_model::deployment::Origin {
+        run: RunNumber(1),
+        attempt: 1,
+    };
+    assert_eq!(origins, [Some(origin)]);
+    let world: &World = &site.world;
+    assert_eq!(world.running(), ["web-1"]);
+}
