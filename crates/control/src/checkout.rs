@@ -12,7 +12,8 @@ use towpath_model::render::Draft;
 
 use crate::error::Error;
 use crate::platform::Shared;
-use crate::source::app::AppTree;
+use crate::source::app::{AppTree, AppTreeError};
+use crate::source::blocking;
 
 /// An opened tree. Clones are handles to the same one.
 #[derive(Debug, Clone)]
@@ -27,17 +28,9 @@ impl Shared {
     ) -> Result<Checkout, Error> {
         let (app, digest) = (app.clone(), digest.clone());
         let directory = self.config.data.source(&digest);
-        let opened = blocking(move || Ok(AppTree::open(&app, &directory, digest)?)).await?;
+        let opened = blocking(move || AppTree::open(&app, &directory, digest)).await?;
         Ok(Checkout(Arc::new(opened)))
     }
-}
-
-/// Runs what reads files where it holds nobody up.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Error::Stopping)?
 }
 
 impl Checkout {
@@ -61,8 +54,8 @@ impl Checkout {
     pub(crate) async fn draft(&self, environment: &EnvironmentName) -> Result<Draft, Error> {
         let (tree, environment) = (Arc::clone(&self.0), environment.clone());
         blocking(move || {
-            let rendered = tree.render(&environment).map_err(Error::Invalid)?;
-            Ok(rendered.draft)
+            let rendered = tree.render(&environment)?;
+            Ok::<_, AppTreeError>(rendered.draft)
         })
         .await
     }
@@ -74,6 +67,10 @@ impl Checkout {
         variables: BTreeMap<String, String>,
     ) -> Result<Draft, Error> {
         let (tree, job) = (Arc::clone(&self.0), job.clone());
-        blocking(move || tree.render_job(&job, &variables).map_err(Error::Invalid)).await
+        blocking(move || {
+            tree.render_job(&job, &variables)
+                .map_err(AppTreeError::from)
+        })
+        .await
     }
 }

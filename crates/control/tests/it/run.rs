@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use towpath_control::{Decision, Error, Kind, Promote};
 use towpath_model::id::{Digest, EnvironmentId, RunId, RunNumber};
 use towpath_model::pipeline::run::{JobState, Outcome, Run, TargetState};
 use towpath_model::pipeline::{Push, Reference};
+use towpath_model::tree::{EntryKind, Tree, TreePath};
 use towpath_testkit::world::World;
 
 use crate::site::{Site, open};
@@ -27,20 +30,37 @@ const COMPOSE: &str = "services: { web: { image: web } }\n";
 
 impl Site {
     /// Stores a tree with these files, as an upload does.
-    async fn store(&self, name: &str, files: &[(&str, &str)]) -> Digest {
-        let digest = Digest::of(name.as_bytes());
-        let directory = self.platform.source_directory(&digest);
-        std::fs::create_dir_all(&directory).unwrap();
-        for (file, text) in files {
-            std::fs::write(directory.join(file), text).unwrap();
+    async fn store(&self, files: &[(&str, &str)]) -> Digest {
+        let incoming = self.platform.incoming().unwrap();
+        let file = std::fs::File::create(incoming.archive()).unwrap();
+        let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
+        let mut tree = Tree::default();
+        for (name, text) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(u64::try_from(text.len()).unwrap());
+            header.set_mode(0o644);
+            archive
+                .append_data(&mut header, name, text.as_bytes())
+                .unwrap();
+            let digest = Digest::of(text.as_bytes());
+            tree.insert(TreePath::new(name).unwrap(), EntryKind::File, digest);
         }
-        self.platform.record_source(&digest, 1).await.unwrap();
+        archive.into_inner().unwrap().finish().unwrap();
+        let digest = tree.digest();
+        if !self.platform.source_exists(&digest).await.unwrap() {
+            let installed = self.platform.install_upload(incoming, &digest);
+            installed.await.unwrap();
+        }
         digest
     }
 
     async fn push(&self, commit: &str, file: &str) -> Result<Option<RunNumber>, Error> {
-        let files = [("towpath.yaml", file), ("compose.yaml", COMPOSE)];
-        let source = self.store(commit, &files).await;
+        let files = [
+            ("towpath.yaml", file),
+            ("compose.yaml", COMPOSE),
+            ("version", commit),
+        ];
+        let source = self.store(&files).await;
         let push = Push {
             app: "shop".parse().unwrap(),
             source,
@@ -111,14 +131,10 @@ fn waits_for_approval(run: &Run) -> bool {
             .any(|one| one.state == TargetState::Succeeded)
 }
 
-fn number(number: u32) -> Option<RunNumber> {
-    Some(RunNumber(number))
-}
-
 #[tokio::test]
 async fn a_run_that_waits_is_taken_up_by_the_next_control_plane() {
     let site = Site::new().await;
-    assert_eq!(site.push("one", FILE).await.unwrap(), number(1));
+    assert_eq!(site.push("one", FILE).await.unwrap(), Some(RunNumber(1)));
     site.run_until(1, "waiting", waits_for_approval).await;
     assert_eq!(site.stable("dev"), Some(1));
     let starts = site.world.starts();
@@ -142,10 +158,10 @@ async fn a_run_that_waits_is_taken_up_by_the_next_control_plane() {
 #[tokio::test]
 async fn the_same_push_is_one_run_and_the_next_one_takes_its_place() {
     let site = Site::new().await;
-    assert_eq!(site.push("one", FILE).await.unwrap(), number(1));
-    assert_eq!(site.push("one", FILE).await.unwrap(), number(1));
+    assert_eq!(site.push("one", FILE).await.unwrap(), Some(RunNumber(1)));
+    assert_eq!(site.push("one", FILE).await.unwrap(), Some(RunNumber(1)));
     site.run_until(1, "waiting", waits_for_approval).await;
-    assert_eq!(site.push("two", FILE).await.unwrap(), number(2));
+    assert_eq!(site.push("two", FILE).await.unwrap(), Some(RunNumber(2)));
     let first = site
         .run_until(1, "ended", |run| run.outcome.is_some())
         .await;
@@ -153,7 +169,7 @@ async fn the_same_push_is_one_run_and_the_next_one_takes_its_place() {
     site.run_until(2, "waiting", waits_for_approval).await;
     assert_eq!(site.stable("dev"), Some(2));
     // The branch goes back: that is a push of its own.
-    assert_eq!(site.push("one", FILE).await.unwrap(), number(3));
+    assert_eq!(site.push("one", FILE).await.unwrap(), Some(RunNumber(3)));
 }
 
 #[tokio::test]
