@@ -18,7 +18,10 @@ use towpath_model::id::Digest;
 
 use crate::git::{JudgeRequest, Judgement};
 use crate::problem::Problem;
-use crate::{Event, NewToken, Release, ServerInfo, Token, TokenRequest, Verification};
+use crate::{
+    Event, NewToken, Release, Repository, RepositoryRequest, ServerInfo, Token, TokenRequest,
+    Verification,
+};
 pub use run::RunLogFilter;
 pub use session::{Session, SessionInput, SessionOutput};
 pub use stream::JsonStream;
@@ -161,6 +164,45 @@ impl Client {
         self.get("/v1/events/verification").await
     }
 
+    /// Returns what is set up for the repository of an app.
+    pub async fn repository(&self, app: &str) -> Result<Repository, Error> {
+        self.get(&repository_path(app, "")).await
+    }
+
+    /// Sets up the repository of an app.
+    pub async fn set_repository(
+        &self,
+        app: &str,
+        request: &RepositoryRequest,
+    ) -> Result<(), Error> {
+        let body = self.json(request)?;
+        self.command(Method::PUT, &repository_path(app, ""), body)
+            .await
+    }
+
+    /// Has an app follow no repository any more.
+    pub async fn unset_repository(&self, app: &str) -> Result<(), Error> {
+        let path = repository_path(app, "");
+        self.command(Method::DELETE, &path, Body::empty()).await
+    }
+
+    /// Sets a secret of the repository of an app: `credential` or `webhook`.
+    pub async fn set_repository_secret(
+        &self,
+        app: &str,
+        name: &str,
+        value: Bytes,
+    ) -> Result<(), Error> {
+        let path = repository_path(app, &format!("/secrets/{}", segment(name)));
+        self.command(Method::PUT, &path, Body::bytes(value)).await
+    }
+
+    /// Has the repository that an app follows fetched from. Returns when that is done.
+    pub async fn fetch_repository(&self, app: &str) -> Result<(), Error> {
+        let path = repository_path(app, "/fetch");
+        self.command(Method::POST, &path, Body::empty()).await
+    }
+
     /// Asks whether a push may be taken.
     pub async fn judge_push(&self, app: &str, request: &JudgeRequest) -> Result<Judgement, Error> {
         let path = format!("/v1/apps/{}/pushes/judgement", segment(app));
@@ -234,6 +276,10 @@ impl Client {
             reason: error.to_string(),
         }
     }
+}
+
+fn repository_path(app: &str, rest: &str) -> String {
+    format!("/v1/apps/{}/repository{rest}", segment(app))
 }
 
 fn event_query(filter: &EventFilter) -> String {

@@ -15,6 +15,7 @@ pub mod log;
 pub mod plan;
 pub mod problem;
 pub mod release;
+pub mod repository;
 pub mod run;
 pub mod secret;
 pub mod server;
@@ -41,6 +42,7 @@ pub use log::LogLine;
 pub use plan::{Change, Plan, PlanRequest, ServicePlan};
 pub use problem::Problem;
 pub use release::Release;
+pub use repository::{Repository, RepositoryRequest};
 pub use run::{
     DecisionRequest, PromoteRequest, Run, RunEnvironment, RunJob, RunLogLine, RunPartState,
     RunStart, RunStarted, RunState,

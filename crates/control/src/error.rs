@@ -114,6 +114,15 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A repository elsewhere was not fetched from.
+    #[error("{0}")]
+    NotFetched(String),
+    /// A webhook was taken before.
+    #[error("this webhook was taken before")]
+    Repeated,
+    /// Too much waits already.
+    #[error("too much waits already: try again in a while")]
+    Busy,
     /// The platform stops.
     #[error("the control plane is stopping")]
     Stopping,
@@ -171,10 +180,13 @@ impl Error {
             | Self::NoSource(_)
             | Self::Invalid(_)
             | Self::RunRefused(_)
+            | Self::Repeated
             | Self::Port(PortError::Refused(_))
             | Self::Git(PortError::Refused(_))
             | Self::Store(towpath_store::Error::AlreadyExists(_)) => Kind::Refused,
             Self::Stopping
+            | Self::Busy
+            | Self::NotFetched(_)
             | Self::NotDestroyed { .. }
             | Self::Port(PortError::Failed { .. })
             | Self::Git(PortError::Failed { .. }) => Kind::Unavailable,

@@ -1,21 +1,23 @@
-//! Commits that come in: judged before they are taken, their trees kept as sources, and handed on when
-//! a branch or tag has them. Not how they travel, and not what a pipeline makes of them.
+//! Commits that come in by pushes: judged before any of them is taken. Not how they travel, and not
+//! what is made of them ([`take`] hands them on).
+
+mod settings;
+mod source;
+mod take;
 
 use std::collections::BTreeSet;
 
-use towpath_compose::{Diagnostic, Style};
-use towpath_model::event::NewEvent;
-use towpath_model::id::{AppName, Digest};
-use towpath_model::pipeline::{Push, Reference};
+use towpath_compose::Style;
+use towpath_model::id::AppName;
+use towpath_model::pipeline::{Reference, glob};
 use towpath_model::port::PortError;
-use towpath_model::repository::{
-    Commit, CommitId, GitProgram, Objects, ReferenceUpdate, reference,
-};
+use towpath_model::repository::outside::RepositorySettings;
+use towpath_model::repository::{CommitId, GitProgram, Objects, ReferenceUpdate};
 
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::source::app::{AppTree, AppTreeError};
-use crate::source::{blocking, unpack_tar};
+pub use settings::RepositoryInfo;
+pub use take::{Outcome, TakenIn};
 
 /// The most references that one push may move.
 const UPDATES_MAX: usize = 100;
@@ -29,15 +31,12 @@ pub struct Judgement {
     pub lines: Vec<String>,
 }
 
-/// The source tree of a commit.
-#[derive(Debug)]
-struct CommitSource {
-    commit: Commit,
-    digest: Digest,
-    warnings: Vec<Diagnostic>,
-}
-
 impl Platform {
+    /// Returns the present time.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.shared.ports.clock.now()
+    }
+
     /// Returns how Git is run.
     pub fn git_program(&self) -> &GitProgram {
         &self.shared.config.git
@@ -80,6 +79,16 @@ impl Platform {
             let line = format!("error: {}: only branches and tags are taken", other.name);
             return Ok(refused(line));
         }
+        let settings = self.shared.ports.store.repository(app).await?;
+        if let Some(outside) = &settings.outside {
+            let line = format!("error: `{app}` follows {}: push there", outside.url);
+            return Ok(refused(line));
+        }
+        for update in updates {
+            if let Some(line) = self.refuse_loss(app, &settings, update, objects).await? {
+                return Ok(refused(line));
+            }
+        }
         let mut judged = BTreeSet::new();
         let mut judgement = Judgement {
             accepted: true,
@@ -90,202 +99,85 @@ impl Platform {
                 continue;
             };
             if judged.insert(new) {
-                self.judge_commit(app, &reference, new, objects, &mut judgement)
-                    .await?;
+                let directory = &settings.follow.directory;
+                let line = self.judge_commit(app, directory, (&reference, new), objects);
+                let (good, lines) = line.await?;
+                judgement.accepted &= good;
+                judgement.lines.extend(lines);
             }
         }
         Ok(judgement)
     }
 
+    /// Says why a branch may not lose what it has, where it is protected.
+    async fn refuse_loss(
+        &self,
+        app: &AppName,
+        settings: &RepositorySettings,
+        update: &ReferenceUpdate,
+        objects: &Objects,
+    ) -> Result<Option<String>, Error> {
+        let Some(Reference::Branch(name)) = update.reference() else {
+            return Ok(None);
+        };
+        let Some(old) = &update.old else {
+            return Ok(None);
+        };
+        if !glob::any(&settings.protected, &name) {
+            return Ok(None);
+        }
+        let Some(new) = &update.new else {
+            return Ok(Some(format!(
+                "error: {name} is protected: it is not removed"
+            )));
+        };
+        let repositories = &self.shared.ports.repositories;
+        let forward = repositories.is_forward(app, old, new, objects).await;
+        Ok((!forward.map_err(Error::Git)?).then(|| {
+            format!(
+                "error: {name} is protected: it does not lose commits, so pull first, then push"
+            )
+        }))
+    }
+
+    /// Judges one commit. Returns whether it is good, and lines for whoever pushes.
     async fn judge_commit(
         &self,
         app: &AppName,
-        reference: &Reference,
-        id: &CommitId,
+        directory: &str,
+        (reference, id): (&Reference, &CommitId),
         objects: &Objects,
-        judgement: &mut Judgement,
-    ) -> Result<(), Error> {
-        match self.commit_source(app, id, objects).await {
+    ) -> Result<(bool, Vec<String>), Error> {
+        match self.commit_source(app, directory, id, objects).await {
             Ok(source) => {
                 let drawn = source.warnings.iter().map(|one| one.render(Style::Plain));
-                judgement.lines.extend(drawn.flat_map(|text| split(&text)));
+                let mut lines: Vec<String> = drawn.flat_map(|text| split(&text)).collect();
                 let short = source.commit.id.short();
-                let line = format!("{reference}: {short} is a sound `{app}`");
-                judgement.lines.push(line);
+                lines.push(format!("{reference}: {short} is a sound `{app}`"));
+                Ok((true, lines))
             }
             Err(error) => {
-                judgement.lines.extend(refusal(app, reference, id, error)?);
-                judgement.accepted = false;
+                let Some(text) = refusal(&error) else {
+                    return Err(error);
+                };
+                let mut lines = split(&text);
+                lines.push(format!("{reference}: {} is refused as `{app}`", id.short()));
+                Ok((false, lines))
             }
         }
-        Ok(())
-    }
-
-    /// Takes in what the branches and tags of an app's repository have since the last time. Returns
-    /// what was handed on.
-    pub async fn take_in(&self, app: &AppName, actor: &str) -> Result<Vec<Push>, Error> {
-        self.shared.intake.ask(app, actor).await
-    }
-
-    /// Does what [`Self::take_in`] asks for. Only one may do so at a time.
-    pub(crate) async fn take_in_now(&self, app: &AppName, actor: &str) -> Result<Vec<Push>, Error> {
-        let ports = &self.shared.ports;
-        let present = ports.repositories.references(app).await;
-        let present = present.map_err(Error::Git)?;
-        let taken = ports.store.taken_references(app).await?;
-        for name in taken.keys().filter(|name| !present.contains_key(*name)) {
-            let gone = self.moved(app, name, taken.get(name), None, actor);
-            ports.store.record_reference(app, name, None, &gone).await?;
-        }
-        let mut pushes = Vec::new();
-        for (name, commit) in &present {
-            let before = taken.get(name);
-            let Some(reference) = reference(name).filter(|_| before != Some(commit)) else {
-                continue;
-            };
-            pushes.push(self.push(app, reference, before, commit, actor).await?);
-            let moved = self.moved(app, name, before, Some(commit), actor);
-            let store = &ports.store;
-            store
-                .record_reference(app, name, Some(commit), &moved)
-                .await?;
-        }
-        Ok(pushes)
-    }
-
-    async fn push(
-        &self,
-        app: &AppName,
-        reference: Reference,
-        before: Option<&CommitId>,
-        commit: &CommitId,
-        actor: &str,
-    ) -> Result<Push, Error> {
-        let source = self.commit_source(app, commit, &Objects::Kept).await?;
-        let changed = match before {
-            Some(before) => {
-                let repositories = &self.shared.ports.repositories;
-                let changed = repositories.changed_paths(app, before, commit).await;
-                changed.map_err(Error::Git)?
-            }
-            None => None,
-        };
-        Ok(Push {
-            app: app.clone(),
-            source: source.digest,
-            commit: commit.to_string(),
-            reference,
-            changed,
-            author: source.commit.author,
-            message: source.commit.message,
-            actor: actor.to_owned(),
-        })
-    }
-
-    fn moved(
-        &self,
-        app: &AppName,
-        name: &str,
-        from: Option<&CommitId>,
-        to: Option<&CommitId>,
-        actor: &str,
-    ) -> NewEvent {
-        let what = match to {
-            Some(_) => "reference.moved",
-            None => "reference.removed",
-        };
-        NewEvent {
-            at: self.shared.ports.clock.now(),
-            actor: actor.to_owned(),
-            what: what.to_owned(),
-            subject: format!("{app} {name}"),
-            from: from.map(CommitId::to_string),
-            to: to.map(CommitId::to_string),
-            reason: None,
-        }
-    }
-
-    /// Returns the source tree of a commit, made and checked when it is not there.
-    async fn commit_source(
-        &self,
-        app: &AppName,
-        id: &CommitId,
-        objects: &Objects,
-    ) -> Result<CommitSource, Error> {
-        let ports = &self.shared.ports;
-        let commit = ports.repositories.commit(app, id, objects).await;
-        let commit = commit.map_err(Error::Git)?;
-        if let Some(digest) = ports.store.commit_source(app, &commit.id).await? {
-            return Ok(CommitSource {
-                commit,
-                digest,
-                warnings: Vec::new(),
-            });
-        }
-        let submodules = ports.repositories.submodules(app, id, "", objects);
-        let submodules = submodules.await.map_err(Error::Git)?;
-        if let Some(first) = submodules.first() {
-            let message = format!(
-                "{first} is a Git submodule, whose files are not in the commit: add the files themselves, or take the submodule out"
-            );
-            return Err(Error::Git(PortError::Refused(message)));
-        }
-        let (digest, bytes, warnings) = self.unpack_commit(app, &commit.id, objects).await?;
-        let now = ports.clock.now();
-        ports
-            .store
-            .record_commit_source(app, &commit.id, &digest, bytes, now)
-            .await?;
-        Ok(CommitSource {
-            commit,
-            digest,
-            warnings,
-        })
-    }
-
-    async fn unpack_commit(
-        &self,
-        app: &AppName,
-        id: &CommitId,
-        objects: &Objects,
-    ) -> Result<(Digest, u64, Vec<Diagnostic>), Error> {
-        let incoming = self.incoming()?;
-        let repositories = &self.shared.ports.repositories;
-        let archive = repositories.archive(app, id, "", objects);
-        let archive = archive.map_err(Error::Git)?;
-        let (app, data) = (app.clone(), self.data().clone());
-        blocking(move || {
-            let unpacked = unpack_tar(archive, &incoming.tree())?;
-            let tree = AppTree::open(&app, &incoming.tree(), unpacked.digest.clone())?;
-            let warnings = tree.check().map_err(AppTreeError::from)?;
-            incoming.install(&data.source(&unpacked.digest))?;
-            Ok::<_, Error>((unpacked.digest, unpacked.bytes, warnings))
-        })
-        .await
     }
 }
 
-/// Says why a commit is refused. Fails with what is not the pusher's to mend.
-fn refusal(
-    app: &AppName,
-    reference: &Reference,
-    commit: &CommitId,
-    error: Error,
-) -> Result<Vec<String>, Error> {
-    let text = match &error {
-        Error::Invalid(found) => found.render(Style::Plain),
-        Error::Git(PortError::Refused(message)) => format!("error: {message}"),
+/// Says why a commit is refused; `None` when its author cannot mend it.
+fn refusal(error: &Error) -> Option<String> {
+    match error {
+        Error::Invalid(found) => Some(found.render(Style::Plain)),
+        Error::Git(PortError::Refused(message)) => Some(format!("error: {message}")),
         Error::Source(refused) if !matches!(refused, crate::SourceError::Files { .. }) => {
-            format!("error: {}", crate::error::describe(&error))
+            Some(format!("error: {}", crate::error::describe(error)))
         }
-        _ => return Err(error),
-    };
-    let mut lines = split(&text);
-    lines.push(format!(
-        "{reference}: {} is refused as `{app}`",
-        commit.short()
-    ));
-    Ok(lines)
+        _ => None,
+    }
 }
 
 /// Splits a text into lines that fit a packet of Git's, without control characters.

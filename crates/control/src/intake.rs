@@ -4,9 +4,10 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use towpath_model::id::AppName;
-use towpath_model::pipeline::Push;
+use towpath_model::pipeline::Reference;
 
 use crate::error::Error;
+use crate::git::TakenIn;
 use crate::platform::Platform;
 
 /// Whoever asks waits for the answer, so more than one for each connection never wait.
@@ -20,8 +21,10 @@ pub(crate) struct Intake(mpsc::Sender<Request>);
 #[derive(Debug)]
 pub(crate) struct Request {
     app: AppName,
+    /// The pull request that is meant, where one is.
+    reference: Option<Reference>,
     actor: String,
-    done: oneshot::Sender<Result<Vec<Push>, Error>>,
+    done: oneshot::Sender<Result<Vec<TakenIn>, Error>>,
 }
 
 impl Intake {
@@ -32,10 +35,16 @@ impl Intake {
     }
 
     /// Has the repository of an app looked at. Returns what was handed on.
-    pub(crate) async fn ask(&self, app: &AppName, actor: &str) -> Result<Vec<Push>, Error> {
+    pub(crate) async fn ask(
+        &self,
+        app: &AppName,
+        reference: Option<Reference>,
+        actor: &str,
+    ) -> Result<Vec<TakenIn>, Error> {
         let (done, answer) = oneshot::channel();
         let request = Request {
             app: app.clone(),
+            reference,
             actor: actor.to_owned(),
             done,
         };
@@ -53,7 +62,11 @@ pub(crate) async fn run(
     let work = async {
         take_in_what_was_left(&platform).await;
         while let Some(request) = requests.recv().await {
-            let taken = platform.take_in_now(&request.app, &request.actor).await;
+            let (app, actor) = (&request.app, &request.actor);
+            let taken = match request.reference {
+                Some(reference) => platform.take_in_request(app, reference, actor).await,
+                None => platform.take_in_now(app, actor).await,
+            };
             // Who asked may be gone.
             drop(request.done.send(taken));
         }

@@ -21,6 +21,7 @@ use towpath_store::{Store, StoredEnvironment};
 
 use crate::destroy::Removals;
 use crate::error::Error;
+use crate::follow::{self, Follower};
 use crate::hub::Hub;
 use crate::intake::{self, Intake};
 use crate::keeper::{Keeper, Snapshot};
@@ -109,6 +110,7 @@ pub(crate) struct Shared {
     pub(crate) ports: Ports,
     pub(crate) hub: Hub,
     pub(crate) intake: Intake,
+    pub(crate) follower: Follower,
     pub(crate) removals: Removals,
     pub(crate) runs: Runs,
     bell: watch::Sender<()>,
@@ -136,11 +138,13 @@ impl Platform {
         tasks.spawn(work);
         let keepers = Mutex::new(BTreeMap::new());
         let (intake, requests) = Intake::new();
+        let (follower, looks) = Follower::new();
         let shared = Arc::new(Shared {
             config,
             ports,
             hub,
             intake,
+            follower,
             removals: Removals::default(),
             runs: Runs::default(),
             bell: watch::Sender::new(()),
@@ -156,6 +160,9 @@ impl Platform {
         let platform = Self { shared };
         let stop = platform.shared.stopping();
         let work = intake::run(platform.clone(), requests, stop);
+        platform.shared.tasks.spawn(work);
+        let stop = platform.shared.stopping();
+        let work = follow::run(platform.clone(), looks, stop);
         platform.shared.tasks.spawn(work);
         Ok(platform)
     }

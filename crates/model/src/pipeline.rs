@@ -10,6 +10,7 @@ pub mod project;
 pub mod push;
 pub mod run;
 pub mod step;
+pub mod trigger;
 pub mod window;
 
 pub use plan::plan;

@@ -1,6 +1,8 @@
 //! Git repositories as a port: the one that each app has in the data directory, what is in it, and
 //! who may change what. Not how Git is run, which is the pipeline crate's, and no wire format.
 
+pub mod outside;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::AppName;
 use crate::pipeline::Reference;
 use crate::port::PortError;
+use outside::{Remote, Wanted};
 
 /// The longest name of a reference that is taken, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -141,7 +144,15 @@ pub trait Repositories: Send + Sync + fmt::Debug {
     /// call changes nothing.
     async fn prepare(&self, app: &AppName) -> Result<(), PortError>;
 
-    /// Returns all branches and tags by their whole names, each with its commit.
+    /// Brings what a repository elsewhere has. Refused when that can never work; the reason names the
+    /// repository, and no secret.
+    async fn fetch(&self, app: &AppName, remote: &Remote, wanted: Wanted) -> Result<(), PortError>;
+
+    /// Removes a reference. Nothing happens when it is not there.
+    async fn remove_reference(&self, app: &AppName, name: &str) -> Result<(), PortError>;
+
+    /// Returns all branches and tags by their whole names, each with its commit, and the heads of pull
+    /// requests that were fetched.
     async fn references(&self, app: &AppName) -> Result<BTreeMap<String, CommitId>, PortError>;
 
     /// Returns what is known of a commit, or of the commit behind a tag. Refused when `id` is

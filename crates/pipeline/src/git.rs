@@ -1,6 +1,7 @@
 //! One run of the `git` program: its variables, its deadline, the limit of what it may say. Not what
 //! it is asked.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -24,7 +25,8 @@ const COMPLAINT_BYTES_MAX: u64 = 4 << 10;
 pub(crate) struct Git<'a> {
     program: &'a GitProgram,
     directory: PathBuf,
-    variables: Vec<(&'static str, PathBuf)>,
+    variables: Vec<(&'static str, OsString)>,
+    deadline: Duration,
 }
 
 /// How a run of Git ended that was no failure of Git's to run.
@@ -43,6 +45,25 @@ impl<'a> Git<'a> {
             program,
             directory,
             variables: Vec::new(),
+            deadline: DEADLINE,
+        }
+    }
+
+    /// Returns where the repository is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Has these variables too, and this deadline.
+    pub(crate) fn outside(
+        &self,
+        variables: Vec<(&'static str, OsString)>,
+        deadline: Duration,
+    ) -> Self {
+        Self {
+            variables,
+            deadline,
+            ..self.clone()
         }
     }
 
@@ -51,8 +72,8 @@ impl<'a> Git<'a> {
         if let Objects::Incoming(name) = objects {
             let kept = self.directory.join("objects");
             self.variables = vec![
-                ("GIT_OBJECT_DIRECTORY", kept.join(name)),
-                ("GIT_ALTERNATE_OBJECT_DIRECTORIES", kept),
+                ("GIT_OBJECT_DIRECTORY", kept.join(name).into()),
+                ("GIT_ALTERNATE_OBJECT_DIRECTORIES", kept.into()),
             ];
         }
         self
@@ -89,9 +110,9 @@ impl<'a> Git<'a> {
             );
             Ok::<_, std::io::Error>((said?, complaint?, child.wait().await?))
         };
-        let (said, complaint, status) = tokio::time::timeout(DEADLINE, run)
+        let (said, complaint, status) = tokio::time::timeout(self.deadline, run)
             .await
-            .map_err(|_| failed(format!("it took more than {} s", DEADLINE.as_secs())))?
+            .map_err(|_| failed(format!("it took more than {} s", self.deadline.as_secs())))?
             .map_err(|error| failed(error.to_string()))?;
         if u64::try_from(said.len()).is_ok_and(|length| length >= ANSWER_BYTES_MAX) {
             return Err(failed("it answers too much".to_owned()));

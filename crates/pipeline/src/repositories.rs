@@ -7,9 +7,11 @@ use std::path::Path;
 use async_trait::async_trait;
 use towpath_model::id::AppName;
 use towpath_model::port::{DataDirectory, PortError};
+use towpath_model::repository::outside::{Remote, Wanted};
 use towpath_model::repository::{Commit, CommitId, GitProgram, Objects, Repositories};
 
 use crate::archive::Archive;
+use crate::fetch;
 use crate::git::{Answer, Git};
 
 /// The most changed paths that are named: of more, any path filter may hold.
@@ -80,9 +82,24 @@ impl Repositories for GitRepositories {
             .map_err(cannot)
     }
 
+    async fn fetch(&self, app: &AppName, remote: &Remote, wanted: Wanted) -> Result<(), PortError> {
+        fetch::fetch(&self.git(app), remote, wanted).await
+    }
+
+    async fn remove_reference(&self, app: &AppName, name: &str) -> Result<(), PortError> {
+        let remove = ["update-ref", "-d", "--end-of-options", name];
+        self.git(app).ask(&remove).await.map(drop)
+    }
+
     async fn references(&self, app: &AppName) -> Result<BTreeMap<String, CommitId>, PortError> {
         let format = "--format=%(objectname) %(*objectname) %(refname)";
-        let list = ["for-each-ref", format, "refs/heads", "refs/tags"];
+        let list = [
+            "for-each-ref",
+            format,
+            "refs/heads",
+            "refs/tags",
+            "refs/towpath/pull",
+        ];
         let said = self.git(app).ask(&list).await?;
         let said = String::from_utf8_lossy(&said);
         Ok(said.lines().filter_map(reference).collect())
@@ -138,9 +155,15 @@ impl Repositories for GitRepositories {
         objects: &Objects,
     ) -> Result<Vec<String>, PortError> {
         let git = self.git(app).with(objects);
-        let said = git
-            .ask(&["ls-tree", "-r", "-z", &tree(id, directory)])
-            .await?;
+        let list = ["ls-tree", "-r", "-z", &tree(id, directory)];
+        let said = match git.answer(&list).await? {
+            Answer::Good(said) => said,
+            Answer::Refused(..) if !directory.is_empty() => {
+                let message = format!("there is no directory `{directory}` in {}", id.short());
+                return Err(PortError::Refused(message));
+            }
+            Answer::Refused(_, reason) => return Err(failed("git ls-tree", &reason)),
+        };
         let said = String::from_utf8_lossy(&said);
         let found = said.split('\0').filter(|line| line.starts_with("160000 "));
         Ok(found

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::problem::Error;
-use crate::{actor, endpoint, git};
+use crate::{actor, endpoint, git, webhook};
 
 /// The largest body of a request in JSON. A draft has the contents of all Compose `configs`.
 const JSON_BYTES_MAX: usize = 32 << 20;
@@ -54,6 +54,8 @@ pub(crate) fn service(context: Context, door: Door) -> Router {
         Door::Bearer => router.layer(from_fn_with_state(context.clone(), actor::bearer)),
     };
     router
+        // Who sends a webhook has no token, but a signature.
+        .merge(webhook::routes())
         .layer(from_fn_with_state(context.clone(), refuse_when_stopping))
         .with_state(context)
 }
@@ -131,6 +133,13 @@ fn endpoints() -> OpenApiRouter<Context> {
         .routes(routes!(endpoint::console::usage))
         .routes(routes!(endpoint::console::follow_usage))
         .routes(routes!(endpoint::release::list))
+        .routes(routes!(
+            endpoint::repository::show,
+            endpoint::repository::set,
+            endpoint::repository::unset
+        ))
+        .routes(routes!(endpoint::repository::set_secret))
+        .routes(routes!(endpoint::repository::fetch))
         .routes(routes!(endpoint::run::start, endpoint::run::list))
         .routes(routes!(endpoint::run::promote))
         .routes(routes!(endpoint::run::show))

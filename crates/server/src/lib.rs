@@ -12,6 +12,7 @@ mod git;
 mod listen;
 mod map;
 mod problem;
+mod webhook;
 
 pub use app::{Context, openapi};
 pub use listen::{Config, Error, Listeners, serve};

@@ -25,6 +25,9 @@ pub(crate) enum Error {
     /// Git did not answer.
     #[error("git http-backend failed: {0}")]
     Git(String),
+    /// A webhook is not from whom it says.
+    #[error("{0}")]
+    BadWebhook(String),
     /// Too much is under way.
     #[error("too many pushes and fetches are under way: try again in a while")]
     Busy,
@@ -70,6 +73,11 @@ const UNAVAILABLE: Sort = (
 );
 const FULL: Sort = (StatusCode::INSUFFICIENT_STORAGE, "full", "No room left");
 const TOO_LARGE: Sort = (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large");
+const TOO_MANY: Sort = (
+    StatusCode::TOO_MANY_REQUESTS,
+    "too-many",
+    "Too much at once",
+);
 const INTERNAL: Sort = (
     StatusCode::INTERNAL_SERVER_ERROR,
     "internal",
@@ -88,7 +96,8 @@ impl Error {
                 "Upgrade required",
             ),
             Self::Git(_) => INTERNAL,
-            Self::Busy => UNAVAILABLE,
+            Self::Busy => TOO_MANY,
+            Self::BadWebhook(_) => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::Unauthorized | Self::UnauthorizedGit => {
                 (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed")
             }
@@ -127,6 +136,7 @@ fn of_control(error: &towpath_control::Error) -> Sort {
             (StatusCode::FORBIDDEN, "forbidden", "Not allowed")
         }
         other if other.is_full() => FULL,
+        Control::Busy => TOO_MANY,
         Control::Source(SourceError::TooLarge(_)) => TOO_LARGE,
         Control::Source(SourceError::Files { .. }) => INTERNAL,
         Control::Source(_) => INVALID,

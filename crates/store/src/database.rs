@@ -208,6 +208,11 @@ fn migrations() -> Vec<Migration> {
             "repositories",
             include_str!("migrations/0004_repositories.sql"),
         ),
+        migration(
+            5,
+            "outside repositories",
+            include_str!("migrations/0005_outside_repositories.sql"),
+        ),
     ]
 }
 

@@ -1,6 +1,8 @@
 //! What was taken in of the Git repositories of apps: the commit of each branch and tag, and the source
 //! tree of each commit. Not the repositories, which are files in the data directory.
 
+mod outside;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -55,6 +57,32 @@ impl Store {
         };
         query.execute(&mut *write).await?;
         event::append(&mut write, &self.keys, None, std::slice::from_ref(taken)).await?;
+        write.commit().await
+    }
+
+    /// Records what branches and tags have that are nobody's concern.
+    pub async fn note_references(
+        &self,
+        app: &AppName,
+        references: &[(&str, &CommitId)],
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let mut write = self.database.write().await?;
+        app::expect(&mut write, app).await?;
+        for (name, commit) in references {
+            sqlx::query(
+                "INSERT INTO repository_references (app, name, commit_id, taken_at)
+                 VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (app, name) DO UPDATE
+                 SET commit_id = excluded.commit_id, taken_at = excluded.taken_at",
+            )
+            .bind(app.as_str())
+            .bind(*name)
+            .bind(commit.as_str())
+            .bind(row::time(at))
+            .execute(&mut *write)
+            .await?;
+        }
         write.commit().await
     }
 

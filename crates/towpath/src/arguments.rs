@@ -5,6 +5,7 @@ mod console;
 mod environment;
 mod pipeline;
 mod project;
+mod repository;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(crate) use console::*;
 pub(crate) use environment::*;
 pub(crate) use pipeline::*;
 pub(crate) use project::*;
+pub(crate) use repository::*;
 
 pub(crate) use adopt::Adopt;
 
@@ -97,6 +99,9 @@ pub(crate) enum Command {
     /// Set, list and remove the secrets of an environment
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Set up the Git repository of an app: what it follows, what of it is delivered
+    #[command(subcommand, name = "repo")]
+    Repository(RepositoryCommand),
     /// Make, list and revoke tokens for the API on TCP
     #[command(subcommand)]
     Token(TokenCommand),

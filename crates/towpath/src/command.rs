@@ -19,6 +19,7 @@ mod plan;
 mod progress;
 mod project;
 mod release;
+mod repository;
 mod rollout;
 mod secret;
 mod source;
@@ -86,6 +87,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Down(on) => environment::down(&on, &settings).await,
         Command::Env(env) => environment::run(&env, &settings).await,
         Command::Secret(secret) => secret::run(&secret, &settings).await,
+        Command::Repository(command) => repository::run(&command, &settings).await,
         Command::Token(token) => token::run(&token, &settings).await,
         Command::Serve(serve) => {
             let data = prepare(&serve.data, &settings)?;

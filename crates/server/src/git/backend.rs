@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use towpath_control::Platform;
+use towpath_control::{Outcome, Platform, TakenIn};
 use towpath_model::id::AppName;
 
 use super::cgi::{self, HEAD_BYTES_MAX, Head};
@@ -252,17 +252,7 @@ impl Exchange {
             .take_in(&self.call.app, &self.call.actor)
             .await;
         let said = match taken {
-            Ok(pushes) => pushes
-                .iter()
-                .map(|push| {
-                    let text = format!(
-                        "{}: taken in as source {}",
-                        push.reference,
-                        push.source.short()
-                    );
-                    line(Band::Progress, &text)
-                })
-                .collect(),
+            Ok(taken) => taken.iter().map(told).collect(),
             Err(error) => {
                 tracing::error!(app = %self.call.app, %error, "what was pushed cannot be taken in");
                 vec![line(
@@ -275,6 +265,20 @@ impl Exchange {
             for packet in said {
                 self.send(packet).await;
             }
+        }
+    }
+}
+
+/// Says what became of a commit.
+fn told(taken: &TakenIn) -> Bytes {
+    match &taken.outcome {
+        Outcome::HandedOn(source) => {
+            let text = format!("{}: taken in as source {}", taken.reference, source.short());
+            line(Band::Progress, &text)
+        }
+        Outcome::Refused(reason) => {
+            let text = format!("{}: refused: {reason}", taken.reference);
+            line(Band::Failure, &text)
         }
     }
 }

@@ -44,6 +44,10 @@ test says when it is not up to date.
 | `secret set` | a `SecretSet` |
 | `secret ls` | a list of `Secret` |
 | `secret rm` | `name` (which secret), `removed` (true) |
+| `repo show`, `repo set` | a `Repository` |
+| `repo secret` | `app`, `name` (which secret), `set` (true) |
+| `repo fetch` | `app`, `fetched` (true) |
+| `repo rm` | `app`, `follows` (null: nothing) |
 | `token create` | a `NewToken` |
 | `token ls` | a list of `Token` |
 | `token rm` | `id` (which token), `revoked` (true) |

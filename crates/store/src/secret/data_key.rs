@@ -9,7 +9,7 @@ use crate::{Error, KeyError, Store};
 
 impl Store {
     /// Returns an app's data key, made within the transaction when there is none.
-    pub(super) async fn data_key_or_new(
+    pub(crate) async fn data_key_or_new(
         &self,
         connection: &mut SqliteConnection,
         app: &AppName,
@@ -28,7 +28,7 @@ impl Store {
     }
 
     /// Returns an app's data key; `None` when it never had a secret.
-    pub(super) async fn data_key(
+    pub(crate) async fn data_key(
         &self,
         connection: &mut SqliteConnection,
         app: &AppName,

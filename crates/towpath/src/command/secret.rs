@@ -43,7 +43,7 @@ async fn set(arguments: &SecretSet, settings: &Settings) -> Result<ExitCode> {
 }
 
 /// Reads a value as it is; of one that was typed or echoed, the last line end is no part.
-fn read(file: Option<&Path>) -> Result<Bytes> {
+pub(super) fn read(file: Option<&Path>) -> Result<Bytes> {
     let unreadable = |what: String, error: std::io::Error| {
         Failed::new(Failure::Input, format!("cannot read {what}: {error}"))
     };

@@ -18,6 +18,7 @@ mod console;
 mod demo;
 mod docker;
 mod exits;
+mod follow;
 mod full;
 mod input;
 mod kill;

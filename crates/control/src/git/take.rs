@@ -1,0 +1,262 @@
+//! What branches, tags and pull requests have since the last time: found by comparison and handed on. Not
+//! the one task that does it ([`crate::intake`]).
+
+use std::collections::BTreeMap;
+
+use towpath_model::event::NewEvent;
+use towpath_model::id::{AppName, Digest};
+use towpath_model::pipeline::{Push, Reference};
+use towpath_model::repository::outside::{RepositorySettings, pull_request_reference};
+use towpath_model::repository::{CommitId, Objects, reference};
+
+use super::refusal;
+use crate::error::Error;
+use crate::platform::Platform;
+
+/// A commit that was taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenIn {
+    /// What has it.
+    pub reference: Reference,
+    /// The commit.
+    pub commit: CommitId,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a commit that was taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its tree is kept, and it was handed on.
+    HandedOn(Digest),
+    /// It is not what the app can be delivered from.
+    Refused(String),
+}
+
+/// One reference that moved.
+struct Move<'a> {
+    name: &'a str,
+    reference: Reference,
+    before: Option<&'a CommitId>,
+    commit: &'a CommitId,
+}
+
+impl Platform {
+    /// Takes in what the branches and tags of an app's repository have since the last time.
+    pub async fn take_in(&self, app: &AppName, actor: &str) -> Result<Vec<TakenIn>, Error> {
+        self.shared.intake.ask(app, None, actor).await
+    }
+
+    /// Does what [`Self::take_in`] asks for. Only one may do so at a time.
+    pub(crate) async fn take_in_now(
+        &self,
+        app: &AppName,
+        actor: &str,
+    ) -> Result<Vec<TakenIn>, Error> {
+        let ports = &self.shared.ports;
+        let settings = ports.store.repository(app).await?;
+        let present = ports.repositories.references(app).await;
+        let present = present.map_err(Error::Git)?;
+        let taken = ports.store.taken_references(app).await?;
+        let is_gone = |name: &&String| reference(name).is_some() && !present.contains_key(*name);
+        for name in taken.keys().filter(is_gone) {
+            let gone = self.moved(app, name, taken.get(name), None, actor);
+            ports.store.record_reference(app, name, None, &gone).await?;
+        }
+        let mut quiet = Vec::new();
+        let mut handed_on = Vec::new();
+        for (name, commit) in &present {
+            let before = taken.get(name);
+            let Some(reference) = reference(name).filter(|_| before != Some(commit)) else {
+                continue;
+            };
+            if !is_delivered(&settings, &taken, &reference) {
+                quiet.push((name.as_str(), commit));
+                continue;
+            }
+            let one = Move {
+                name,
+                reference,
+                before,
+                commit,
+            };
+            handed_on.extend(self.take(app, &settings, one, actor).await?);
+        }
+        let now = ports.clock.now();
+        ports.store.note_references(app, &quiet, now).await?;
+        Ok(handed_on)
+    }
+
+    /// Takes in the head of a pull request, which was fetched before. Only one may do so at a time.
+    pub(crate) async fn take_in_request(
+        &self,
+        app: &AppName,
+        request: Reference,
+        actor: &str,
+    ) -> Result<Vec<TakenIn>, Error> {
+        let Reference::PullRequest { number, .. } = &request else {
+            return Ok(Vec::new());
+        };
+        let ports = &self.shared.ports;
+        let name = pull_request_reference(*number);
+        let settings = ports.store.repository(app).await?;
+        let present = ports.repositories.references(app).await;
+        let present = present.map_err(Error::Git)?;
+        let taken = ports.store.taken_references(app).await?;
+        let before = taken.get(&name);
+        let head = present.get(&name).filter(|head| before != Some(*head));
+        let Some(commit) = head.filter(|_| settings.follow.wants(&request)) else {
+            return Ok(Vec::new());
+        };
+        let one = Move {
+            name: &name,
+            reference: request,
+            before,
+            commit,
+        };
+        let taken = self.take(app, &settings, one, actor).await?;
+        Ok(taken.into_iter().collect())
+    }
+
+    /// Forgets a pull request that is over.
+    pub(crate) async fn close_request(
+        &self,
+        app: &AppName,
+        number: u64,
+        actor: &str,
+    ) -> Result<(), Error> {
+        let ports = &self.shared.ports;
+        let name = pull_request_reference(number);
+        let removed = ports.repositories.remove_reference(app, &name).await;
+        removed.map_err(Error::Git)?;
+        let taken = ports.store.taken_references(app).await?;
+        if let Some(before) = taken.get(&name) {
+            let gone = self.moved(app, &name, Some(before), None, actor);
+            ports
+                .store
+                .record_reference(app, &name, None, &gone)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Hands one commit on, where it concerns the app, and writes down that it is taken in. What its
+    /// author has to mend is written down as refused: it is not tried again.
+    async fn take(
+        &self,
+        app: &AppName,
+        settings: &RepositorySettings,
+        one: Move<'_>,
+        actor: &str,
+    ) -> Result<Option<TakenIn>, Error> {
+        let store = &self.shared.ports.store;
+        let mut event = self.moved(app, one.name, one.before, Some(one.commit), actor);
+        let changed = self.changed(app, &one).await?;
+        if !settings.follow.touched_by(changed.as_deref()) {
+            let now = self.shared.ports.clock.now();
+            let quiet = [(one.name, one.commit)];
+            store.note_references(app, &quiet, now).await?;
+            return Ok(None);
+        }
+        let changed = changed.map(|changed| settings.follow.relative(changed));
+        let outcome = match self.hand_on(app, settings, &one, changed, actor).await {
+            Ok(source) => Outcome::HandedOn(source),
+            Err(error) => {
+                let Some(reason) = refusal(&error) else {
+                    return Err(error);
+                };
+                event.what = "reference.refused".to_owned();
+                event.reason = Some(reason.clone());
+                Outcome::Refused(reason)
+            }
+        };
+        store
+            .record_reference(app, one.name, Some(one.commit), &event)
+            .await?;
+        Ok(Some(TakenIn {
+            reference: one.reference,
+            commit: one.commit.clone(),
+            outcome,
+        }))
+    }
+
+    async fn changed(&self, app: &AppName, one: &Move<'_>) -> Result<Option<Vec<String>>, Error> {
+        let Some(before) = one.before else {
+            return Ok(None);
+        };
+        let repositories = &self.shared.ports.repositories;
+        let changed = repositories.changed_paths(app, before, one.commit).await;
+        changed.map_err(Error::Git)
+    }
+
+    async fn hand_on(
+        &self,
+        app: &AppName,
+        settings: &RepositorySettings,
+        one: &Move<'_>,
+        changed: Option<Vec<String>>,
+        actor: &str,
+    ) -> Result<Digest, Error> {
+        let directory = &settings.follow.directory;
+        let kept = Objects::Kept;
+        let source = self
+            .commit_source(app, directory, one.commit, &kept)
+            .await?;
+        let push = Push {
+            app: app.clone(),
+            source: source.digest.clone(),
+            commit: source.commit.id.to_string(),
+            reference: one.reference.clone(),
+            changed,
+            author: source.commit.author,
+            message: source.commit.message,
+            actor: actor.to_owned(),
+        };
+        tracing::info!(%app, reference = %push.reference, commit = push.commit, "a commit is taken in");
+        Ok(push.source)
+    }
+
+    fn moved(
+        &self,
+        app: &AppName,
+        name: &str,
+        from: Option<&CommitId>,
+        to: Option<&CommitId>,
+        actor: &str,
+    ) -> NewEvent {
+        let what = match to {
+            Some(_) => "reference.moved",
+            None => "reference.removed",
+        };
+        NewEvent {
+            at: self.shared.ports.clock.now(),
+            actor: actor.to_owned(),
+            what: what.to_owned(),
+            subject: format!("{app} {name}"),
+            from: from.map(CommitId::to_string),
+            to: to.map(CommitId::to_string),
+            reason: None,
+        }
+    }
+}
+
+/// Tells whether what a branch or tag has now is delivered. When a repository elsewhere is met first, all
+/// of its history is new: then only branches are that are followed by name, or are the main one.
+fn is_delivered(
+    settings: &RepositorySettings,
+    taken: &BTreeMap<String, CommitId>,
+    reference: &Reference,
+) -> bool {
+    let is_met_first = settings.outside.is_some() && taken.is_empty();
+    let wanted = settings.follow.wants(reference);
+    if !is_met_first {
+        return wanted;
+    }
+    match reference {
+        Reference::Branch(name) if settings.follow.branches.is_empty() => {
+            matches!(name.as_str(), "main" | "master")
+        }
+        Reference::Branch(_) => wanted,
+        Reference::Tag(_) | Reference::PullRequest { .. } | Reference::WorkingTree => false,
+    }
+}

@@ -1,0 +1,186 @@
+//! The repositories of apps: what they follow, their secrets, a fetch at once. Not the repositories
+//! themselves ([`crate::git`]), and not the webhooks ([`crate::webhook`]).
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use towpath_api::{Problem, Repository, RepositoryRequest};
+use towpath_model::id::AppName;
+use towpath_model::pipeline::trigger::Follow;
+use towpath_model::repository::outside::{
+    Outside, POLL_EVERY, RemoteUrl, RepositorySecret, RepositorySettings, Transport,
+};
+use towpath_model::tree::TreePath;
+use towpath_model::workload::SecretValue;
+
+use crate::actor::{Actor, Owner};
+use crate::app::Context;
+use crate::extract::{Body, Params, Raw};
+use crate::problem::Error;
+
+/// The longest pattern that is taken, in characters.
+const PATTERN_MAX: usize = 200;
+
+/// Says what is set up for the repository of an app.
+#[utoipa::path(get, path = "/v1/apps/{app}/repository", tag = "repositories", operation_id = "repository_show",
+params(("app" = String, Path, description = "the app")),
+responses(
+    (status = 200, body = Repository),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn show(
+    State(context): State<Context>,
+    Params((app,)): Params<(AppName,)>,
+) -> Result<Json<Repository>, Error> {
+    let info = context.platform.repository(&app).await?;
+    let RepositorySettings {
+        outside,
+        follow,
+        protected,
+    } = info.settings;
+    let settings = RepositoryRequest {
+        poll_seconds: outside.as_ref().map(|outside| outside.every.as_secs()),
+        url: outside.map(|outside| outside.url.to_string()),
+        branches: follow.branches,
+        tags: follow.tags,
+        pull_requests: follow.pull_requests,
+        directory: follow.directory,
+        paths: follow.paths,
+        ignore_paths: follow.ignore_paths,
+        protected,
+    };
+    Ok(Json(Repository {
+        app: app.to_string(),
+        settings,
+        has_credential: info.has_credential,
+        has_webhook_secret: info.has_webhook_secret,
+        fetched_at: info.fetched_at,
+        fault: info.fault,
+    }))
+}
+
+/// Sets up the repository of an app, which is registered when it is new. Only the owner of the data
+/// directory may have it follow a directory of the machine.
+#[utoipa::path(put, path = "/v1/apps/{app}/repository", tag = "repositories", operation_id = "repository_set",
+params(("app" = String, Path, description = "the app")),
+request_body = RepositoryRequest,
+responses(
+    (status = 204, description = "it is set up"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn set(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    owner: Result<Owner, Error>,
+    Params((app,)): Params<(AppName,)>,
+    Body(request): Body<RepositoryRequest>,
+) -> Result<StatusCode, Error> {
+    let settings = read(request)?;
+    let is_directory = |outside: &Outside| outside.url.transport() == Transport::File;
+    if settings.outside.as_ref().is_some_and(is_directory) {
+        owner?;
+    }
+    context
+        .platform
+        .set_repository(&app, &settings, &actor)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Has an app follow no repository any more, and forgets the secrets for it. What came of it stays.
+#[utoipa::path(delete, path = "/v1/apps/{app}/repository", tag = "repositories", operation_id = "repository_unset",
+params(("app" = String, Path, description = "the app")),
+responses(
+    (status = 204, description = "it follows none"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn unset(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app,)): Params<(AppName,)>,
+) -> Result<StatusCode, Error> {
+    context.platform.unset_repository(&app, &actor).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets a secret that goes with the repository of an app: `credential` is what the repository elsewhere
+/// is shown (a token, or a private key for SSH), `webhook` what its webhooks are signed with. The body
+/// is the value, as it is.
+#[utoipa::path(put, path = "/v1/apps/{app}/repository/secrets/{name}", tag = "repositories", operation_id = "repository_secret_set",
+params(("app" = String, Path, description = "the app"), ("name" = String, Path, description = "`credential` or `webhook`")),
+request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+responses(
+    (status = 204, description = "it is set"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn set_secret(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app, name)): Params<(AppName, String)>,
+    Raw(value): Raw,
+) -> Result<StatusCode, Error> {
+    let secret: RepositorySecret = name
+        .parse()
+        .map_err(|error| Error::BadRequest(format!("{error}")))?;
+    if value.is_empty() {
+        return Err(Error::BadRequest("the secret has no value".to_owned()));
+    }
+    let value = SecretValue::new(Vec::from(value));
+    context
+        .platform
+        .set_repository_secret(&app, secret, &value, &actor)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Fetches from the repository that an app follows, and takes in what came. Answers when that is done.
+#[utoipa::path(post, path = "/v1/apps/{app}/repository/fetch", tag = "repositories", operation_id = "repository_fetch",
+params(("app" = String, Path, description = "the app")),
+responses(
+    (status = 204, description = "it is done"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn fetch(
+    State(context): State<Context>,
+    Actor(actor): Actor,
+    Params((app,)): Params<(AppName,)>,
+) -> Result<StatusCode, Error> {
+    context.platform.fetch_repository(&app, &actor).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn read(request: RepositoryRequest) -> Result<RepositorySettings, Error> {
+    let url = request.url.map(|url| url.parse::<RemoteUrl>()).transpose();
+    let url = url.map_err(|error| Error::BadRequest(error.to_string()))?;
+    let every = request.poll_seconds.map(Duration::from_secs);
+    let directory = request.directory.trim_matches('/').to_owned();
+    if !directory.is_empty() {
+        TreePath::new(&directory).map_err(|error| Error::BadRequest(error.to_string()))?;
+    }
+    let patterns = |patterns: Vec<String>| {
+        let bad = patterns.iter().find(|one| {
+            one.is_empty() || one.chars().count() > PATTERN_MAX || one.contains(char::is_control)
+        });
+        match bad {
+            Some(bad) => Err(Error::BadRequest(format!("`{bad}` is no pattern"))),
+            None => Ok(patterns),
+        }
+    };
+    Ok(RepositorySettings {
+        outside: url.map(|url| Outside {
+            url,
+            every: every.unwrap_or(POLL_EVERY),
+        }),
+        follow: Follow {
+            branches: patterns(request.branches)?,
+            tags: patterns(request.tags)?,
+            pull_requests: request.pull_requests,
+            directory,
+            paths: patterns(request.paths)?,
+            ignore_paths: patterns(request.ignore_paths)?,
+        },
+        protected: patterns(request.protected)?,
+    })
+}
