@@ -134,11 +134,14 @@ struct Followed {
     waiting: Vec<Look>,
 }
 
+/// A fetch that ended: for which app, for whom, and why it failed.
+type Ended = (AppName, Vec<Look>, Result<(), String>);
+
 /// The task's own state.
 struct Work {
     platform: Platform,
     apps: BTreeMap<AppName, Followed>,
-    fetches: JoinSet<(AppName, Vec<Look>, Result<(), String>)>,
+    fetches: JoinSet<Ended>,
 }
 
 /// Follows until the platform stops. A fetch under way is given up then, and made up for at the next

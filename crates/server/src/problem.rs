@@ -97,11 +97,12 @@ impl Error {
             ),
             Self::Git(_) => INTERNAL,
             Self::Busy => TOO_MANY,
-            Self::BadWebhook(_) => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::Unauthorized | Self::UnauthorizedGit => {
                 (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed")
             }
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::Forbidden | Self::BadWebhook(_) => {
+                (StatusCode::FORBIDDEN, "forbidden", "Not allowed")
+            }
             Self::NoRoute | Self::NotFound(_) => NOT_FOUND,
             Self::NoMethod => (
                 StatusCode::METHOD_NOT_ALLOWED,

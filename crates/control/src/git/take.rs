@@ -165,7 +165,7 @@ impl Platform {
                 let Some(reason) = refusal(&error) else {
                     return Err(error);
                 };
-                event.what = "reference.refused".to_owned();
+                "reference.refused".clone_into(&mut event.what);
                 event.reason = Some(reason.clone());
                 Outcome::Refused(reason)
             }

@@ -10,6 +10,7 @@ mod killed;
 mod opening;
 mod ports;
 mod releases;
+mod repositories;
 mod runs;
 mod secrets;
 mod support;

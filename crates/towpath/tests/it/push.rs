@@ -250,3 +250,29 @@ async fn nobody_pushes_or_reads_without_a_token() {
         assert_eq!(refused.code, 128, "{}", refused.stderr);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_protected_branch_loses_no_commit_and_others_may() {
+    let pusher = Pusher::new().await;
+    let protect = ["repo", "set", "shop", "--protect", "main"];
+    pusher.site.run(&protect).await.exited(0);
+    pusher.write("compose.yaml", COMPOSE);
+    pusher.commit("One").await;
+    pusher.write("page", "two");
+    pusher.commit("Two").await;
+    pusher.push(&["main", "main:feature"]).await.exited(0);
+    let back = ["--force", "HEAD~1:refs/heads/main"];
+    for lost in [&back[..], &[":refs/heads/main"]] {
+        let refused = pusher.push(lost).await;
+        assert_ne!(refused.code, 0);
+        let reason = "remote: error: main is protected";
+        assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+    }
+    pusher
+        .push(&["--force", "HEAD~1:refs/heads/feature"])
+        .await
+        .exited(0);
+    pusher.write("page", "three");
+    pusher.commit("Three").await;
+    pusher.push(&["main"]).await.exited(0);
+}
