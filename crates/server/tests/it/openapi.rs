@@ -26,6 +26,7 @@ fn filled(path: &str) -> String {
     let digest = "0".repeat(64);
     path.replace("{digest}", &digest)
         .replace("{number}", "1")
+        .replace("{job}", "1")
         .replace("{app}", "shop")
         .replace("{environment}", "dev")
         .replace("{service}", "web")

@@ -38,6 +38,7 @@ async fn whats(store: &Store) -> Vec<String> {
 async fn a_reference_is_remembered_with_its_event_until_it_is_gone() {
     let directory = Directory::new();
     let store = directory.with_shop().await;
+    let shop = shop();
     let (name, moved, gone) = (
         "refs/heads/main",
         event("reference.moved"),
@@ -45,19 +46,19 @@ async fn a_reference_is_remembered_with_its_event_until_it_is_gone() {
     );
     for digit in ['1', '2'] {
         let commit = commit(digit);
-        let recorded = store.record_reference(&shop(), name, Some(&commit), &moved);
+        let recorded = store.record_reference(&shop, name, Some(&commit), &moved);
         recorded.await.unwrap();
     }
     let quiet = [("refs/tags/v1", &commit('1'))];
-    store.note_references(&shop(), &quiet, at(2)).await.unwrap();
-    let taken = store.taken_references(&shop()).await.unwrap();
+    store.note_references(&shop, &quiet, at(2)).await.unwrap();
+    let taken = store.taken_references(&shop).await.unwrap();
     assert_eq!(taken[name], commit('2'));
     assert_eq!(taken["refs/tags/v1"], commit('1'));
     store
-        .record_reference(&shop(), name, None, &gone)
+        .record_reference(&shop, name, None, &gone)
         .await
         .unwrap();
-    let taken = store.taken_references(&shop()).await.unwrap();
+    let taken = store.taken_references(&shop).await.unwrap();
     assert_eq!(taken.keys().collect::<Vec<_>>(), ["refs/tags/v1"]);
     let newest_first = ["reference.removed", "reference.moved", "reference.moved"];
     assert_eq!(whats(&store).await, newest_first);
@@ -70,20 +71,19 @@ async fn a_reference_is_remembered_with_its_event_until_it_is_gone() {
 async fn the_source_of_a_commit_is_known_until_the_settings_change_or_the_source_goes() {
     let directory = Directory::new();
     let store = directory.with_shop().await;
+    let shop = shop();
     let source = towpath_model::id::Digest::of(b"tree");
-    let known = async || store.commit_source(&shop(), &commit('1')).await.unwrap();
+    let first = commit('1');
+    let known = async || store.commit_source(&shop, &first).await.unwrap();
     let record = async || {
-        let recorded = store.record_commit_source(&shop(), &commit('1'), &source, 3, at(1));
+        let recorded = store.record_commit_source(&shop, &first, &source, 3, at(1));
         recorded.await.unwrap();
     };
     record().await;
     assert_eq!(known().await, Some(source.clone()));
     let settings = RepositorySettings::default();
     let set = event("repository.set");
-    store
-        .set_repository(&shop(), &settings, &set)
-        .await
-        .unwrap();
+    store.set_repository(&shop, &settings, &set).await.unwrap();
     assert_eq!(known().await, None, "another directory may be meant now");
     record().await;
     assert!(store.forget_source(&source).await.unwrap());
@@ -94,8 +94,9 @@ async fn the_source_of_a_commit_is_known_until_the_settings_change_or_the_source
 async fn settings_come_back_and_secrets_are_sealed() {
     let directory = Directory::new();
     let store = directory.with_shop().await;
+    let shop = shop();
     assert_eq!(
-        store.repository(&shop()).await.unwrap(),
+        store.repository(&shop).await.unwrap(),
         RepositorySettings::default()
     );
     let settings = RepositorySettings {
@@ -107,26 +108,23 @@ async fn settings_come_back_and_secrets_are_sealed() {
         ..RepositorySettings::default()
     };
     let set = event("repository.set");
-    store
-        .set_repository(&shop(), &settings, &set)
-        .await
-        .unwrap();
-    assert_eq!(store.repository(&shop()).await.unwrap(), settings);
+    store.set_repository(&shop, &settings, &set).await.unwrap();
+    assert_eq!(store.repository(&shop).await.unwrap(), settings);
 
     let (credential, webhook) = (RepositorySecret::Credential, RepositorySecret::Webhook);
     let value = SecretValue::new(b"a-very-secret-token".to_vec());
-    let put = store.set_repository_secret(&shop(), credential, Some(&value), &set);
+    let put = store.set_repository_secret(&shop, credential, Some(&value), &set);
     put.await.unwrap();
-    let get = async |secret| store.repository_secret(&shop(), secret).await.unwrap();
+    let get = async |secret| store.repository_secret(&shop, secret).await.unwrap();
     assert_eq!(get(credential).await, Some(value));
     assert_eq!(get(webhook).await, None);
     assert!(!directory.has_bytes(b"a-very-secret-token"));
-    let wiped = store.set_repository_secret(&shop(), credential, None, &set);
+    let wiped = store.set_repository_secret(&shop, credential, None, &set);
     wiped.await.unwrap();
     assert_eq!(get(credential).await, None);
     let large = SecretValue::new(vec![b'x'; 2 << 20]);
     let refused = store
-        .set_repository_secret(&shop(), webhook, Some(&large), &set)
+        .set_repository_secret(&shop, webhook, Some(&large), &set)
         .await;
     assert!(
         matches!(refused, Err(Error::SecretTooLarge { .. })),
@@ -138,11 +136,12 @@ async fn settings_come_back_and_secrets_are_sealed() {
 async fn a_webhook_is_new_once() {
     let directory = Directory::new();
     let store = directory.with_shop().await;
-    let note = async |key: &str| store.note_delivery(&shop(), key, at(1)).await.unwrap();
+    let shop = shop();
+    let note = async |key: &str| store.note_delivery(&shop, key, at(1)).await.unwrap();
     assert!(note("one").await);
     assert!(note("two").await);
     assert!(!note("one").await);
     drop(store);
     let store = directory.open().await;
-    assert!(!store.note_delivery(&shop(), "two", at(2)).await.unwrap());
+    assert!(!store.note_delivery(&shop, "two", at(2)).await.unwrap());
 }
