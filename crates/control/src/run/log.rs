@@ -156,8 +156,12 @@ impl Keep {
                 Err(_) => writer.flush().await.map_err(failed)?,
             }
             if self.finish.is_cancelled() {
-                let latest = *ends_at.get_or_insert_with(|| Instant::now() + LONGEST_END);
                 let now = Instant::now();
+                // What was silent while it ran may still have last words.
+                let latest = *ends_at.get_or_insert_with(|| {
+                    silent_since = now;
+                    now + LONGEST_END
+                });
                 if now >= latest || now >= silent_since + SILENCE {
                     break;
                 }

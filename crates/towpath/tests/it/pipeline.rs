@@ -121,7 +121,7 @@ async fn a_run_goes_from_a_job_with_a_service_beside_it_to_the_environments() {
     });
     let browse = json!({
         "name": "browse",
-        "run": ["bash", "-c", "echo looked at $TOWPATH_URL; exec 3<>/dev/tcp/${TOWPATH_URL:7:9}/${TOWPATH_URL:17:5}"],
+        "run": ["bash", "-c", "echo looked at $TOWPATH_URL; exec 3<>/dev/tcp/${TOWPATH_URL:7:9}/${TOWPATH_URL:17:5}; sleep 1; echo after a silence"],
         "after": "dev",
     });
     let environments = json!({
@@ -169,6 +169,7 @@ async fn a_run_goes_from_a_job_with_a_service_beside_it_to_the_environments() {
         )),
         "{log}"
     );
+    assert!(log.contains("after a silence"), "{log}");
     let services = ["runs", "logs", "1", "unit (red)", "--services"];
     let log = site.run(&services).await.exited(0).stdout;
     assert!(log.contains("cache          | "), "{log}");
