@@ -12,6 +12,7 @@ pub mod event;
 pub mod frame;
 pub mod git;
 pub mod log;
+pub mod notify;
 pub mod plan;
 pub mod problem;
 pub mod release;
@@ -39,6 +40,7 @@ pub use environment::{
 };
 pub use event::{BrokenLink, Event, Verification};
 pub use log::LogLine;
+pub use notify::{NotifyTest, NotifyTestRequest};
 pub use plan::{Change, Plan, PlanRequest, ServicePlan};
 pub use problem::Problem;
 pub use release::Release;

@@ -14,7 +14,7 @@ use towpath_model::environment::{Environment, Published};
 use towpath_model::event::NewEvent;
 use towpath_model::id::{AppName, EnvironmentId};
 use towpath_model::port::{
-    Clock, DataDirectory, Engine, INTERNAL_PORTS, Prober, Redirects, Router,
+    Clock, DataDirectory, Engine, INTERNAL_PORTS, Notifier, Prober, Redirects, Router,
 };
 use towpath_model::repository::{GitProgram, Repositories};
 use towpath_store::{Store, StoredEnvironment};
@@ -25,6 +25,7 @@ use crate::follow::{self, Follower};
 use crate::hub::Hub;
 use crate::intake::{self, Intake};
 use crate::keeper::{Keeper, Snapshot};
+use crate::notify;
 use crate::run::Runs;
 use crate::source::clear_leftovers;
 
@@ -44,6 +45,8 @@ pub struct Ports {
     pub prober: Arc<dyn Prober>,
     /// The data plane.
     pub router: Arc<dyn Router>,
+    /// Who carries messages to people.
+    pub notifier: Arc<dyn Notifier>,
     /// Who sends connections to published ports elsewhere.
     pub redirects: Arc<dyn Redirects>,
     /// The Git repositories of apps.
@@ -157,6 +160,8 @@ impl Platform {
         }
         shared.resume_destructions().await?;
         shared.resume_runs().await?;
+        let work = notify::run(Arc::clone(&shared), shared.stopping());
+        shared.spawn(work);
         let platform = Self { shared };
         let stop = platform.shared.stopping();
         let work = intake::run(platform.clone(), requests, stop);

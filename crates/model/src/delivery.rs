@@ -5,6 +5,7 @@
 mod check;
 mod decode;
 mod dockerfile;
+mod notify;
 pub mod pipeline;
 mod reader;
 mod scaffold;
@@ -20,7 +21,7 @@ use towpath_compose::diagnostic::{Diagnostic, Diagnostics};
 use towpath_compose::source::{Source, Span};
 use towpath_compose::yaml;
 
-use crate::id::{AppName, EnvironmentName, SecretName, ServiceName};
+use crate::id::{AppName, EnvironmentName, SecretName, ServiceName, TargetName};
 use crate::rollout::Strategy;
 use crate::routing::Protocol;
 use crate::workload::Command;
@@ -28,6 +29,7 @@ use pipeline::{DeploySettings, JobSettings, MAIN_BRANCHES};
 use reader::{Decode as _, Reader};
 
 pub use dockerfile::dockerfile_of;
+pub use notify::{IncomingWebhook, NotifySettings, SmtpSettings, WebhookSettings};
 pub use scaffold::{Surroundings, needs_containers, scaffold, scaffold_with};
 pub use schema::schema;
 pub(crate) use text::thousandths;
@@ -111,6 +113,10 @@ pub struct DeliveryFile {
     /// Who is in a group, by its name: those who may approve a deployment.
     #[schemars(default)]
     pub groups: BTreeMap<String, Vec<String>>,
+    /// Who is told of what happens: targets by name, each with what it wants to be told. Default:
+    /// nobody.
+    #[schemars(with = "BTreeMap<String, NotifySettings>", default)]
+    pub notify: BTreeMap<TargetName, NotifySettings>,
 }
 
 impl DeliveryFile {

@@ -127,6 +127,10 @@ name!(
     ServiceName, "service name", is_service_name, SERVICE
 );
 name!(
+    /// The name of a target of notifications: a DNS label (RFC 1123 section 2.1).
+    TargetName, "target name", is_dns_label, DNS_LABEL
+);
+name!(
     /// The name of a secret within an environment.
     SecretName, "secret name", is_service_name, SERVICE
 );

@@ -21,6 +21,7 @@ pub mod id;
 pub mod instance;
 mod last_words;
 pub mod names;
+pub mod notify;
 pub mod observation;
 pub mod pipeline;
 pub mod plan;

@@ -20,6 +20,7 @@ use crate::duration;
 use crate::id::{
     AppName, Digest, EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName, WorkloadId,
 };
+use crate::notify::{Channel, Message};
 use crate::observation::{ArtifactState, Network, ObservedInstance, ProbeRecord};
 use crate::routing::{RouteTable, RouterReport};
 use crate::workload::{Command, HealthCheck, SecretValue, WorkloadSpec};
@@ -315,6 +316,20 @@ pub trait Prober: Send + Sync + std::fmt::Debug {
     /// Waits until a record of the environment changed from good to bad, from bad to good, or for
     /// the first time. May return early. Cancel-safe.
     async fn changed(&self, environment: &EnvironmentId);
+}
+
+/// Carries messages to where people read them.
+#[async_trait]
+pub trait Notifier: Send + Sync + std::fmt::Debug {
+    /// Sends a message once and returns what the other side answered, in one line.
+    /// [`PortError::Refused`] when it would be no use to try again. `secrets` are those that the
+    /// channel names; none is in what is returned, nor in an error.
+    async fn send(
+        &self,
+        channel: &Channel,
+        secrets: &BTreeMap<SecretName, SecretValue>,
+        message: &Message,
+    ) -> Result<String, PortError>;
 }
 
 /// The data plane.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{
     AppName, Digest, ReleaseNumber, SecretName, SecretVersion, ServiceName, WorkloadId,
 };
+use crate::notify::Targets;
 use crate::rollout::Settings;
 use crate::routing::{Protocol, RoutePolicy};
 use crate::workload::WorkloadSpec;
@@ -46,6 +47,9 @@ pub struct Rendering {
     /// has the digest of its own part, so that a change elsewhere does not replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Digest>,
+    /// Who is told of what happens in the environment.
+    #[serde(default, skip_serializing_if = "Targets::is_empty")]
+    pub notify: Targets,
 }
 
 impl PartialEq for Rendering {
@@ -57,12 +61,14 @@ impl PartialEq for Rendering {
             secrets,
             settings,
             source,
+            notify,
         } = self;
         std::ptr::eq(self, other)
             || (*services == other.services
                 && *secrets == other.secrets
                 && *settings == other.settings
-                && *source == other.source)
+                && *source == other.source
+                && *notify == other.notify)
     }
 }
 

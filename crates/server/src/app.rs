@@ -127,6 +127,7 @@ fn endpoints() -> OpenApiRouter<Context> {
         .routes(routes!(endpoint::deployment::progress))
         .routes(routes!(endpoint::secret::list))
         .routes(routes!(endpoint::secret::set, endpoint::secret::remove))
+        .routes(routes!(endpoint::notify::test))
         .routes(routes!(endpoint::log::read))
         .routes(routes!(endpoint::console::exec))
         .routes(routes!(endpoint::console::run))

@@ -213,6 +213,11 @@ fn migrations() -> Vec<Migration> {
             "outside repositories",
             include_str!("migrations/0005_outside_repositories.sql"),
         ),
+        migration(
+            6,
+            "notifications",
+            include_str!("migrations/0006_notifications.sql"),
+        ),
     ]
 }
 

@@ -4,6 +4,7 @@
 mod console;
 mod draft;
 mod log;
+mod notifier;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use towpath_store::{MasterKey, Store};
 pub use console::WorldConsole;
 pub use draft::draft;
 pub use log::Logs;
+pub use notifier::Letters;
 
 /// The clock of the machine.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ impl Clock for Now {
 /// Everything that runs. It outlives any control plane.
 #[derive(Debug, Default)]
 pub struct World {
+    /// What people were told.
+    pub letters: Arc<Letters>,
     state: Mutex<State>,
     moved: Notify,
 }
@@ -107,6 +111,7 @@ impl World {
             console: Arc::new(WorldConsole(Arc::clone(self))),
             prober: Arc::new(WorldProber::new(Arc::clone(self))),
             router: Arc::new(WorldRouter(Arc::clone(self))),
+            notifier: Arc::<Letters>::clone(&self.letters),
             redirects: Arc::new(WorldRedirects::default()),
             repositories: Arc::new(GitRepositories::new(data.clone(), GitProgram::default())),
             clock: Arc::new(Now),

@@ -3,6 +3,7 @@
 mod adopt;
 mod console;
 mod environment;
+mod notify;
 mod pipeline;
 mod project;
 mod repository;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use console::*;
 pub(crate) use environment::*;
+pub(crate) use notify::*;
 pub(crate) use pipeline::*;
 pub(crate) use project::*;
 pub(crate) use repository::*;
@@ -102,6 +104,9 @@ pub(crate) enum Command {
     /// Set up the Git repository of an app: what it follows, what of it is delivered
     #[command(subcommand, name = "repo")]
     Repository(RepositoryCommand),
+    /// Try out who is told of what happens
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Make, list and revoke tokens for the API on TCP
     #[command(subcommand)]
     Token(TokenCommand),

@@ -14,6 +14,7 @@ mod hold;
 mod init;
 mod log;
 mod man;
+mod notify;
 mod pipeline;
 mod plan;
 mod progress;
@@ -88,6 +89,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Env(env) => environment::run(&env, &settings).await,
         Command::Secret(secret) => secret::run(&secret, &settings).await,
         Command::Repository(command) => repository::run(&command, &settings).await,
+        Command::Notify(notify) => notify::run(&notify, &settings).await,
         Command::Token(token) => token::run(&token, &settings).await,
         Command::Serve(serve) => {
             let data = prepare(&serve.data, &settings)?;

@@ -10,8 +10,9 @@ use super::transport::Body;
 use super::{Client, Error, JsonStream, LogFilter, Query, segment};
 use crate::{
     AdoptRequest, Adopted, AdoptionPlan, AdoptionState, ComposeProject, Created, DeployRequest,
-    Deployment, Environment, EnvironmentSummary, HoldRequest, LogLine, Plan, PlanRequest, Progress,
-    RedeployRequest, Requested, RollbackRequest, ScaleRequest, Secret, SecretSet, Traffic,
+    Deployment, Environment, EnvironmentSummary, HoldRequest, LogLine, NotifyTest,
+    NotifyTestRequest, Plan, PlanRequest, Progress, RedeployRequest, Requested, RollbackRequest,
+    ScaleRequest, Secret, SecretSet, Traffic,
 };
 
 /// A request with no fields.
@@ -208,6 +209,18 @@ impl Client {
     /// Returns the secrets, without their values.
     pub async fn secrets(&self, id: &EnvironmentId) -> Result<Vec<Secret>, Error> {
         self.get(&of(id, "/secrets")).await
+    }
+
+    /// Sends a test message to a target, or to all of them.
+    pub async fn test_notifications(
+        &self,
+        id: &EnvironmentId,
+        target: Option<&str>,
+    ) -> Result<Vec<NotifyTest>, Error> {
+        let request = NotifyTestRequest {
+            target: target.map(str::to_owned),
+        };
+        self.post(&of(id, "/notify/test"), &request).await
     }
 
     /// Sets a secret.

@@ -8,6 +8,7 @@
 )]
 
 mod destroy;
+mod notify;
 mod platform;
 mod run;
 mod site;

@@ -3,9 +3,14 @@
 
 mod pipeline;
 
+use std::collections::BTreeMap;
+
 use towpath_compose::diagnostic::Diagnostic;
 
-use super::{Delivery, EnvironmentSettings, Health, Rollout, ServiceSettings};
+use super::{
+    Delivery, EnvironmentSettings, Health, NotifySettings, Rollout, ServiceSettings, notify,
+};
+use crate::id::TargetName;
 use crate::routing::FULL_WEIGHT;
 
 /// Finds everything in a well-typed delivery file that cannot be.
@@ -18,6 +23,7 @@ pub(super) fn check(delivery: &Delivery) -> Vec<Diagnostic> {
     for (name, environment) in &delivery.file.environments {
         checker.environment(name.as_str(), environment);
     }
+    checker.targets(&delivery.file.notify);
     for (name, service) in &delivery.file.services {
         checker.service(name.as_str(), service);
     }
@@ -102,6 +108,15 @@ impl Checker<'_> {
         ] {
             if value.is_some_and(|value| value.is_zero()) {
                 self.refuse(&at(key), "the time is over before it began", "write `10m`");
+            }
+        }
+    }
+
+    fn targets(&mut self, targets: &BTreeMap<TargetName, NotifySettings>) {
+        for (name, target) in targets {
+            for fault in notify::faults(target, &self.delivery.file) {
+                let path = [&["notify", name.as_str()], fault.path.as_slice()].concat();
+                self.refuse(&path, &fault.message, &fault.help);
             }
         }
     }

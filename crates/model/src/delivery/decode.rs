@@ -30,8 +30,9 @@ impl Decode for DeliveryFile {
             services: fields.take_or_default("services", reader),
             pipeline: fields.take_or_default("pipeline", reader),
             groups: fields.take_or_default("groups", reader),
+            notify: fields.take_or_default("notify", reader),
         };
-        fields.later(&[("schedules", "schedules"), ("notify", "notifications")]);
+        fields.later(&[("schedules", "schedules")]);
         fields.finish(reader);
         Some(file)
     }
@@ -61,7 +62,7 @@ impl Decode for EnvironmentSettings {
                 .collect(),
             deploy: fields.take("deploy", reader),
         };
-        fields.later(&[("backups", "backups"), ("notify", "notifications")]);
+        fields.later(&[("backups", "backups")]);
         fields.finish(reader);
         Some(settings)
     }
@@ -266,37 +267,45 @@ impl Decode for Command {
 }
 
 /// Reads a word out of a fixed set.
-macro_rules! words {
-    ($($kind:ident $name:literal { $($word:literal => $value:ident,)* })*) => {$(
-        impl Decode for $kind {
-            fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-                let word = String::decode(node, reader)?;
-                match word.as_str() {
-                    $($word => return Some(Self::$value),)*
-                    _ => {}
-                }
-                let words = [$($word),*];
-                let help = match nearest(&word, words) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("write one of `{}`", words.join("`, `")),
-                };
-                reader.bad_value(node, format!("`{word}` is not a {}", $name), &help);
-                None
-            }
-        }
-    )*};
+pub(super) fn word<T: Copy>(
+    node: &Node,
+    reader: &mut Reader,
+    name: &str,
+    words: &[(&str, T)],
+) -> Option<T> {
+    let text = String::decode(node, reader)?;
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Some(*value);
+    }
+    let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let help = match nearest(&text, all.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("write one of `{}`", all.join("`, `")),
+    };
+    reader.bad_value(node, format!("`{text}` is not a {name}"), &help);
+    None
 }
 
-words! {
-    Strategy "strategy" {
-        "rolling" => Rolling,
-        "blue-green" => BlueGreen,
-        "canary" => Canary,
-        "recreate" => Recreate,
+impl Decode for Strategy {
+    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let words = [
+            ("rolling", Self::Rolling),
+            ("blue-green", Self::BlueGreen),
+            ("canary", Self::Canary),
+            ("recreate", Self::Recreate),
+        ];
+        word(node, reader, "strategy", &words)
     }
-    Protocol "protocol" {
-        "http" => Http,
-        "tcp" => Tcp,
+}
+
+impl Decode for Protocol {
+    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
+        word(
+            node,
+            reader,
+            "protocol",
+            &[("http", Self::Http), ("tcp", Self::Tcp)],
+        )
     }
 }
 
@@ -350,7 +359,7 @@ languages! {
 }
 
 /// A text for which a number, `true` or `false` may stand as it is written.
-struct Plain(String);
+pub(super) struct Plain(pub(super) String);
 
 impl Decode for Plain {
     fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
@@ -374,7 +383,7 @@ fn plain(values: BTreeMap<String, Plain>) -> BTreeMap<String, String> {
 }
 
 /// One text or a list of texts.
-struct OneOrMany(Vec<String>);
+pub(super) struct OneOrMany(pub(super) Vec<String>);
 
 impl Decode for OneOrMany {
     fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {

@@ -105,6 +105,20 @@ impl<'n> Fields<'n> {
         self.take(key, reader).unwrap_or_default()
     }
 
+    /// Reads the value of `key`, which `node` has to have.
+    pub(super) fn demand<T: Decode>(
+        &mut self,
+        key: &'static str,
+        node: &Node,
+        reader: &mut Reader,
+    ) -> Option<T> {
+        if self.map.is_none_or(|map| map.get(key).is_none()) {
+            let message = format!("`{key}` is missing");
+            reader.bad_value(node, message, &format!("write `{key}`"));
+        }
+        self.take(key, reader)
+    }
+
     /// Names keys that a later version will know, and what they are: they are refused as such.
     pub(super) fn later(&mut self, keys: &[(&'static str, &'static str)]) {
         self.later.extend(keys);
@@ -234,7 +248,7 @@ macro_rules! names {
     )*};
 }
 
-names!(AppName EnvironmentName JobName ServiceName SecretName);
+names!(AppName EnvironmentName JobName ServiceName SecretName TargetName);
 
 impl<K: Key, V: Decode> Decode for BTreeMap<K, V> {
     fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {

@@ -136,6 +136,30 @@ text_schema! {
             }
         ]
     }
+    /// A text, or the name of the secret that has it.
+    SettingText: {
+        "anyOf": [
+            { "type": "string" },
+            {
+                "type": "object",
+                "properties": { "secret": { "description": "The secret's name.", "type": "string" } },
+                "required": ["secret"],
+                "additionalProperties": false
+            }
+        ]
+    }
+    /// The name of a secret that has the value.
+    SecretText: {
+        "type": "object",
+        "properties": { "secret": { "description": "The secret's name.", "type": "string" } },
+        "required": ["secret"],
+        "additionalProperties": false,
+        "examples": [{ "secret": "smtp-password" }]
+    }
+    /// See [`crate::notify::Severity`].
+    SeverityText: { "enum": ["info", "warning", "critical"] }
+    /// See [`crate::notify::Tls`].
+    TlsText: { "enum": ["starttls", "implicit", "none"] }
     /// One text, or a list of texts.
     OneOrMany: {
         "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::Image;
 use crate::id::{Digest, SecretName, SecretVersion, ServiceName, WorkloadId};
+use crate::notify::Targets;
 use crate::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
 use crate::rollout::Settings;
 use crate::routing::{Protocol, RoutePolicy};
@@ -27,6 +28,9 @@ pub struct Draft {
     /// The source tree that images are built from or that containers have parts of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Digest>,
+    /// Who is told of what happens in the environment.
+    #[serde(default, skip_serializing_if = "Targets::is_empty")]
+    pub notify: Targets,
 }
 
 /// One service of a draft.
@@ -134,6 +138,7 @@ impl Draft {
             secrets,
             settings: self.settings.clone(),
             source: self.source.clone(),
+            notify: self.notify.clone(),
         })
     }
 }

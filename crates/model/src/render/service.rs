@@ -51,6 +51,7 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
         source: context.inputs.source.clone().filter(|_| has_source),
         secret_sources: mount::sources(&context.inputs.loaded.project, secrets),
         settings: settings::settings(context),
+        notify: context.inputs.delivery.file.targets(),
         services,
     }
 }

@@ -43,6 +43,7 @@ fn rendering() -> Rendering {
         secrets: BTreeMap::new(),
         settings: settings(Strategy::Rolling),
         source: None,
+        notify: BTreeMap::new(),
     }
 }
 

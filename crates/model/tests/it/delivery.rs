@@ -60,6 +60,20 @@ services:
     secrets: { API_KEY: api-key }
     policy: { connect_timeout: 1s, response_timeout: 500ms, idle_timeout: 1m, max_body: 10MiB, rate_limit: 100, sticky: true }
   migrate: { irreversible: true }
+notify:
+  ops:
+    teams: { url: { secret: teams-webhook } }
+    on: [deployment.failed, "run.*"]
+    environments: [production]
+    severity: critical
+    template: "{{ title }}"
+    group: 0
+    repeat: 1h
+  chat: { slack: { url: https://hooks.example.com/x } }
+  mail:
+    smtp: { host: mail.example.com, port: 2525, tls: implicit, username: u, password: { secret: p }, from: a@x.y, to: b@x.y }
+  hook:
+    webhook: { url: { secret: u }, headers: { X-Team: shop, Authorization: { secret: h } }, secret: { secret: key } }
 "#;
 
 #[test]
@@ -150,7 +164,31 @@ const REFUSED: &[(&str, &str)] = &[
         "all complaints at once",
         "app: Shop\nrollout: { strategy: cannary, bake: 5 }\n",
     ),
-    ("a later key at the top", "schedules: {}\nnotify: {}\n"),
+    ("a later key at the top", "schedules: {}\n"),
+    (
+        "a target without a channel, and one with two",
+        "notify:\n  ops: { on: [run.failed] }\n  both: { teams: { url: \"https://x\" }, slack: { url: \"https://x\" } }\n",
+    ),
+    (
+        "what nobody is told, nowhere, in no words",
+        "notify:\n  ops:\n    slack: { url: \"https://x\" }\n    on: [deployment.faild]\n    environments: [prod]\n    severity: warn\n",
+    ),
+    (
+        "a template with a name that is none, and times that are too long",
+        "notify:\n  ops:\n    slack: { url: \"https://x\" }\n    template: \"{{ tilte }}\"\n    group: 2h\n    repeat: 30d\n",
+    ),
+    (
+        "addresses that are none",
+        "notify:\n  ops: { teams: { url: \"ftp://x\" } }\n  hook: { webhook: { url: 5, headers: { Host: x } } }\n  chat: { slack: {} }\n",
+    ),
+    (
+        "mail to nobody, with a password for everybody",
+        "notify:\n  mail:\n    smtp: { host: x, port: 0, tls: none, username: u, password: { secret: p }, from: me, to: [] }\n",
+    ),
+    (
+        "a password that is written down",
+        "notify: { mail: { smtp: { host: x, username: u, password: hunter2, from: a@x.y, to: b@x.y } } }\n",
+    ),
     (
         "a later key of an environment",
         "environments:\n  dev:\n    backups: {}\n",

@@ -37,6 +37,7 @@ fn a_release_without_services_is_refused() {
             secrets: BTreeMap::new(),
             settings: Settings::default(),
             source: None,
+            notify: BTreeMap::new(),
         }),
         settings: None,
         peers: BTreeMap::new(),

@@ -16,6 +16,7 @@ mod fixture;
 mod health;
 mod hold;
 mod names;
+mod notify;
 mod pipeline;
 mod reference;
 mod render;

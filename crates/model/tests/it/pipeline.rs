@@ -180,6 +180,7 @@ impl Play {
             secrets: BTreeMap::new(),
             settings: Settings::default(),
             source: None,
+            notify: BTreeMap::new(),
         };
         let request = Request {
             kind: Kind::Release,

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use serde_json::Value;
 use towpath_model::delivery::schema;
+use towpath_model::notify::KINDS;
 use towpath_model::render::{SUPPORT, Support};
 
 const KEYS: [&str; 2] = ["<!-- keys: begin -->\n", "<!-- keys: end -->"];
+const MESSAGES: [&str; 2] = ["<!-- kinds: begin -->\n", "<!-- kinds: end -->"];
 const ATTRIBUTES: [&str; 2] = ["<!-- attributes: begin -->\n", "<!-- attributes: end -->"];
 
 /// The sections: the type in the schema, and its heading.
@@ -23,6 +25,10 @@ const SECTIONS: &[(&str, &str)] = &[
     ("ProcessSettings", "services.NAME.process"),
     ("Health", "services.NAME.health"),
     ("Policy", "services.NAME.policy"),
+    ("NotifySettings", "notify.NAME"),
+    ("IncomingWebhook", "notify.NAME.teams and slack"),
+    ("SmtpSettings", "notify.NAME.smtp"),
+    ("WebhookSettings", "notify.NAME.webhook"),
     ("JobSettings", "pipeline"),
     ("Condition", "pipeline.if"),
     ("DeploySettings", "environments.NAME.deploy"),
@@ -36,7 +42,8 @@ fn kind(value: &Value) -> String {
         let section = SECTIONS.iter().find(|(section, _)| *section == name);
         return match section {
             Some((_, heading)) => {
-                format!("[see below](#{})", heading.to_lowercase().replace('.', ""))
+                let anchor = heading.to_lowercase().replace('.', "").replace(' ', "-");
+                format!("[see below](#{anchor})")
             }
             None => "`process`, `docker`".to_owned(),
         };
@@ -54,6 +61,9 @@ fn kind(value: &Value) -> String {
     if let Some(example) = value.pointer("/examples/0").and_then(Value::as_str) {
         return format!("such as `{example}`");
     }
+    if value.pointer("/properties/secret").is_some() {
+        return "`{ secret: NAME }`".to_owned();
+    }
     if let Some(values) = value.get("additionalProperties") {
         return format!("by name: {}", kind(values));
     }
@@ -65,6 +75,7 @@ fn kind(value: &Value) -> String {
             .iter()
             .map(|choice| match choice.get("properties") {
                 Some(keys) if keys.get("weight").is_some() => "[a step](#rolloutsteps)".to_owned(),
+                Some(keys) if keys.get("secret").is_some() => kind(choice),
                 Some(_) => "[a mapping](#environmentsnamedeployapprovals)".to_owned(),
                 None => kind(choice),
             })
@@ -129,6 +140,21 @@ fn cell(support: Support) -> String {
     }
 }
 
+fn messages() -> String {
+    let mut text = "\n| kind | severity | what it says |\n|---|---|---|\n".to_owned();
+    let mut rows: Vec<String> = Vec::new();
+    for kind in KINDS {
+        let severity = kind.severity.as_str();
+        let row = format!("| `{}` | {severity} | {} |\n", kind.word, kind.says);
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+    }
+    text.push_str(&rows.concat());
+    text.push('\n');
+    text
+}
+
 /// Puts `text` between two marks of a page.
 fn between(page: &str, [begin, end]: [&str; 2], text: &str) -> String {
     let (head, rest) = page.split_once(begin).unwrap();
@@ -141,6 +167,13 @@ fn the_page_of_the_delivery_file_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/towpath-yaml.md");
     let page = std::fs::read_to_string(&path).unwrap();
     keep(&path, &page, &between(&page, KEYS, &keys()));
+}
+
+#[test]
+fn the_page_of_notifications_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/notifications.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    keep(&path, &page, &between(&page, MESSAGES, &messages()));
 }
 
 #[test]
@@ -165,9 +198,10 @@ fn keep(path: &Path, page: &str, wanted: &str) {
 
 #[test]
 fn the_examples_of_the_page_are_good_delivery_files() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/towpath-yaml.md");
-    let page = std::fs::read_to_string(path).unwrap();
-    let examples: Vec<&str> = page
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let page = |name: &str| std::fs::read_to_string(docs.join(name)).unwrap();
+    let pages = [page("towpath-yaml.md"), page("notifications.md")].concat();
+    let examples: Vec<&str> = pages
         .split("```yaml\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())

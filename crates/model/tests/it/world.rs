@@ -119,6 +119,7 @@ impl World {
             secrets: BTreeMap::new(),
             settings,
             source: None,
+            notify: BTreeMap::new(),
         };
         let release = ReleaseNumber(self.next_release);
         self.next_release += 1;

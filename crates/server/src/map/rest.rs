@@ -1,7 +1,7 @@
 //! Releases, events, plans, secrets, tokens and log lines, for the wire.
 
 use towpath_api as api;
-use towpath_control::{InstanceUsage, SecretInfo, Token, Verification};
+use towpath_control::{InstanceUsage, SecretInfo, Token, TriedOut, Verification};
 use towpath_model::event::Event;
 use towpath_model::id::EnvironmentId;
 use towpath_model::plan::{Change, Plan, ServicePlan};
@@ -132,5 +132,16 @@ pub(crate) fn usage(used: Vec<InstanceUsage>) -> api::Usage {
     });
     api::Usage {
         instances: instances.collect(),
+    }
+}
+
+/// Maps what became of a test message.
+pub(crate) fn notify_test(tried: TriedOut) -> api::NotifyTest {
+    let arrived = tried.outcome.is_ok();
+    api::NotifyTest {
+        target: tried.target.to_string(),
+        channel: tried.channel.to_owned(),
+        arrived,
+        answer: tried.outcome.unwrap_or_else(|reason| reason),
     }
 }

@@ -9,6 +9,7 @@
 mod console;
 mod doors;
 mod json_docs;
+mod notify;
 mod openapi;
 mod site;
 mod streams;

@@ -7,6 +7,7 @@ mod destructions;
 mod environments;
 mod full;
 mod killed;
+mod notify;
 mod opening;
 mod ports;
 mod releases;

@@ -18,6 +18,7 @@ fn rendering(strategy: Strategy) -> Rendering {
             ..Settings::default()
         },
         source: None,
+        notify: BTreeMap::new(),
     }
 }
 

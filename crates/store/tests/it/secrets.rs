@@ -44,6 +44,7 @@ async fn release_with(store: &Store, secret: &str, version: u32) -> Result<Relea
         secrets: BTreeMap::from([(name(secret), SecretVersion(version))]),
         settings: Settings::default(),
         source: None,
+        notify: BTreeMap::new(),
     };
     store
         .insert_rendering(&production(), release.number, &rendering)

@@ -189,6 +189,7 @@ impl App {
             secrets,
             settings: settings(chance),
             source: None,
+            notify: BTreeMap::new(),
         }
     }
 

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (MODEL, &[COMPOSE]),
     (STORE, &[COMPOSE, MODEL]),
     (ENGINE, &[COMPOSE, MODEL]),
+    (NOTIFY, &[COMPOSE, MODEL]),
     (ROUTER, &[COMPOSE, MODEL]),
     (PIPELINE, &[COMPOSE, MODEL]),
     (API, &[COMPOSE, MODEL]),
@@ -31,13 +32,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "towpath",
         &[
-            COMPOSE, LOAD, LAUNCHES, MODEL, STORE, ENGINE, ROUTER, PIPELINE, API, CONTROL, SERVER,
+            COMPOSE, LOAD, LAUNCHES, MODEL, STORE, ENGINE, NOTIFY, ROUTER, PIPELINE, API, CONTROL,
+            SERVER,
         ],
     ),
     (
         "towpath-testkit",
         &[
-            COMPOSE, LOAD, LAUNCHES, MODEL, STORE, ENGINE, ROUTER, PIPELINE, API, CONTROL, SERVER,
+            COMPOSE, LOAD, LAUNCHES, MODEL, STORE, ENGINE, NOTIFY, ROUTER, PIPELINE, API, CONTROL,
+            SERVER,
         ],
     ),
 ];
@@ -48,6 +51,7 @@ const LAUNCHES: &str = "launches";
 const MODEL: &str = "towpath-model";
 const STORE: &str = "towpath-store";
 const ENGINE: &str = "towpath-engine";
+const NOTIFY: &str = "towpath-notify";
 const ROUTER: &str = "towpath-router";
 const PIPELINE: &str = "towpath-pipeline";
 const API: &str = "towpath-api";
@@ -62,6 +66,8 @@ const DOORS: &[(&str, &str)] = &[
     ("k8s-openapi", ENGINE),
     ("aws-sdk-", ENGINE),
     ("aws-config", ENGINE),
+    ("lettre", NOTIFY),
+    ("hyper-rustls", NOTIFY),
     ("axum", SERVER),
     ("clap", "towpath"),
 ];

@@ -51,6 +51,7 @@ pub fn draft(version: &str) -> Draft {
             ..Settings::default()
         },
         source: None,
+        notify: BTreeMap::new(),
     }
 }
 

@@ -18,6 +18,7 @@ use towpath_engine::process::{ProcessConfig, ProcessEngine};
 use towpath_engine::redirect::PacketFilter;
 use towpath_model::port::{Clock, DataDirectory};
 use towpath_model::repository::GitProgram;
+use towpath_notify::{Config as SenderConfig, Sender};
 use towpath_pipeline::GitRepositories;
 use towpath_server::{Context as ServerContext, Listeners};
 use towpath_store::{MasterKey, Store};
@@ -59,6 +60,7 @@ pub(crate) async fn run(
         engine,
         prober,
         router: router_port,
+        notifier: Arc::new(Sender::new(SenderConfig::default(), Arc::clone(&clock))),
         redirects: Arc::new(PacketFilter::new(&directory)),
         repositories: Arc::new(GitRepositories::new(directory.clone(), git.clone())),
         clock,

@@ -22,6 +22,7 @@ mod follow;
 mod full;
 mod input;
 mod kill;
+mod notify;
 mod operate;
 mod orphans;
 mod pipeline;

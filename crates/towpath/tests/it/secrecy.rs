@@ -36,7 +36,7 @@ impl Search {
     }
 
     /// Returns every place that has a canary, as it is or in hexadecimal.
-    fn found(&self) -> Vec<String> {
+    pub(crate) fn found(&self) -> Vec<String> {
         self.said
             .iter()
             .filter(|(_, bytes)| self.is_in(bytes))
@@ -60,7 +60,7 @@ impl Search {
     }
 
     /// Takes in all files below a directory but those that are the secrets themselves.
-    fn read_files(&mut self, directory: &Path) -> usize {
+    pub(crate) fn read_files(&mut self, directory: &Path) -> usize {
         let mut count = 0;
         let mut waiting = vec![directory.to_owned()];
         while let Some(directory) = waiting.pop() {

@@ -87,6 +87,8 @@ pub(crate) struct Delivery {
     pub(crate) rollout: BTreeMap<&'static str, Value>,
     /// What `services.web` has beside what every test needs.
     pub(crate) web: BTreeMap<&'static str, Value>,
+    /// Who is told of what happens.
+    pub(crate) notify: Value,
 }
 
 impl AsRef<Self> for Site {
@@ -227,6 +229,9 @@ impl Site {
         });
         for (name, value) in &delivery.rollout {
             file["environments"]["production"]["rollout"][name] = value.clone();
+        }
+        if !delivery.notify.is_null() {
+            file["notify"] = delivery.notify.clone();
         }
         // JSON is YAML.
         serde_json::to_string_pretty(&file).unwrap()

@@ -1,0 +1,89 @@
+//! Takes the values of an environment's secrets out of what is to be sent: an instance may have
+//! written one into its log.
+
+use towpath_model::event::Event;
+use towpath_model::id::{EnvironmentId, ReleaseNumber};
+use towpath_model::notify::Facts;
+use towpath_model::workload::SecretValue;
+
+use crate::error::Error;
+use crate::platform::Shared;
+
+/// What stands in the place of a value.
+const COVER: &str = "***";
+
+/// A shorter value is no secret, and would be found in everything.
+const SHORTEST: usize = 4;
+
+/// Values that must not be seen.
+#[derive(Debug, Default)]
+pub(super) struct Mask(Vec<SecretValue>);
+
+impl Mask {
+    /// Returns the values of an environment's secrets: the latest, and those that a release reads.
+    pub(super) async fn of(
+        shared: &Shared,
+        id: &EnvironmentId,
+        release: Option<ReleaseNumber>,
+    ) -> Result<Self, Error> {
+        let store = &shared.ports.store;
+        let mut wanted = store
+            .latest_versions(id)
+            .await?
+            .into_iter()
+            .collect::<Vec<_>>();
+        if let Some(release) = release
+            && let Some(rendering) = store.rendering(id, release).await?
+        {
+            wanted.extend(rendering.secrets);
+        }
+        let mut values = Vec::new();
+        for (name, version) in wanted {
+            match store.reveal_secret(id, &name, version).await {
+                Ok(value) => values.push(value),
+                // It was removed meanwhile, and wiped; or nobody can read it any more.
+                Err(towpath_store::Error::NotFound(_) | towpath_store::Error::Key(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Self(values))
+    }
+
+    /// Covers the values wherever they are.
+    pub(super) fn cover(&self, event: &mut Event, facts: &mut Facts) {
+        let texts = facts.log.iter_mut().chain(&mut event.reason);
+        for text in texts {
+            self.cover_text(text);
+        }
+    }
+
+    /// Covers the values in one text.
+    pub(super) fn cover_text(&self, text: &mut String) {
+        for value in &self.0 {
+            let Ok(value) = std::str::from_utf8(value.expose()) else {
+                continue;
+            };
+            // Of a value with several lines each line is one in a log.
+            for part in value.lines().filter(|part| part.trim().len() >= SHORTEST) {
+                if text.contains(part) {
+                    *text = text.replace(part, COVER);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_covered_and_so_is_each_of_its_lines() {
+        let values = ["s3cret", "-----KEY\nabcdef\n", "xyz"];
+        let values = values.map(|value| SecretValue::new(value.into()));
+        let mask = Mask(values.into());
+        let mut text = "s3cret and abcdef and xyz, s3cret".to_owned();
+        mask.cover_text(&mut text);
+        assert_eq!(text, "*** and *** and xyz, ***");
+    }
+}
