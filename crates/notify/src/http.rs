@@ -68,7 +68,11 @@ pub(crate) async fn post(
     Err(PortError::Refused(reason))
 }
 
-fn request(url: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Request<Full<Bytes>>, PortError> {
+fn request(
+    url: &str,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> Result<Request<Full<Bytes>>, PortError> {
     // The address itself is not told: it may be a secret.
     let refused = || PortError::Refused("the address is not one of the web".to_owned());
     let uri: Uri = url.parse().map_err(|_| refused())?;

@@ -115,11 +115,14 @@ impl Graph {
             .context("cargo metadata has no resolved tree")?;
         let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for node in &resolve.nodes {
+            let package = &metadata[&node.id];
+            let features: Vec<&str> = node.features.iter().map(|name| name.as_ref()).collect();
             let built_with = node
                 .deps
                 .iter()
                 .filter(|edge| edge.dep_kinds.iter().any(|kind| counts(kind.kind)))
-                .map(|edge| metadata[&edge.pkg].name.to_string());
+                .map(|edge| metadata[&edge.pkg].name.to_string())
+                .filter(|name| is_built(package, &features, name));
             // Two versions of a crate are one node here: what either reaches, the name reaches.
             edges
                 .entry(metadata[&node.id].name.to_string())
@@ -236,6 +239,30 @@ fn declared(package: &Package) -> (String, BTreeSet<String>) {
         .filter(|dependency| counts(dependency.kind))
         .map(|dependency| dependency.name.clone());
     (package.name.to_string(), used.collect())
+}
+
+/// Tells whether a package is built with another that it declares. Cargo lists an optional one also
+/// when a feature only says what it is to be built with if it is there (`ring?/alloc`).
+fn is_built(package: &Package, features: &[&str], name: &str) -> bool {
+    let mut declared = package
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.name == name && counts(dependency.kind));
+    declared.any(|dependency| {
+        let key = dependency.rename.as_deref().unwrap_or(name);
+        !dependency.optional || asks_for(package, features, key)
+    })
+}
+
+/// Tells whether one of the features that are on asks for an optional dependency.
+fn asks_for(package: &Package, features: &[&str], key: &str) -> bool {
+    let on = features
+        .iter()
+        .filter_map(|feature| package.features.get(*feature));
+    on.flatten().any(|wanted| {
+        let of_it = wanted.strip_prefix(key);
+        wanted.strip_prefix("dep:") == Some(key) || of_it.is_some_and(|rest| rest.starts_with('/'))
+    })
 }
 
 fn counts(kind: DependencyKind) -> bool {
