@@ -179,7 +179,7 @@ async fn files_that_are_wrong_begin_nothing_and_are_refused_with_their_place() {
     let refused = site.push("one", &bad).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::Refused);
     let words = refused.to_string();
-    assert!(words.contains("towpath.yaml:9:44"), "{words}");
+    assert!(words.contains("towpath.yaml:9:41"), "{words}");
     let nothing = FILE.replace("pipeline:\n  - { name: unit, run: done }\n", "");
     let nothing = nothing.replace("branch: main", "branch: other");
     assert_eq!(site.push("two", &nothing).await.unwrap(), None);

@@ -1,13 +1,15 @@
 //! What a move of a deployment changes: its record, the shares of traffic, the stable release. Not
 //! when it moves.
 
+use std::collections::BTreeSet;
+
 use super::allocation;
 use crate::analysis;
 use crate::deployment::{Baseline, Deployment, Failure, Kind, Outcome, Pause, PauseReason, Phase};
 use crate::environment::{Environment, Hold, Share};
 use crate::id::{ReleaseNumber, ServiceName};
 use crate::last_words;
-use crate::release::{RenderedService, Role};
+use crate::release::{RenderedService, Rendering, Role};
 use crate::routing::FULL_WEIGHT;
 use crate::step::Turn;
 
@@ -105,20 +107,42 @@ fn baseline(turn: &Turn<'_>) -> Option<Baseline> {
 }
 
 /// Gives a service of which there are never two to the release whose instance is to run; and one that
-/// only the other services can ask, where no release has it yet: release jobs, and services that
-/// wait for it, ask it before any traffic moves.
+/// a release job waits for and that only the other services can ask, where no release has it yet: the
+/// job asks it before any traffic moves.
 fn hand_over(turn: &mut Turn<'_>, release: ReleaseNumber) {
     let Some(rendering) = turn.environment.renderings.get(&release).cloned() else {
         return;
     };
+    let needed = needed_by_jobs(&rendering);
     for (name, service) in &rendering.services {
-        let is_theirs_alone = service.routes.is_empty() && turn.environment.starts_afresh(name);
+        let is_theirs_alone = service.routes.is_empty()
+            && needed.contains(name)
+            && turn.environment.starts_afresh(name);
         if (service.is_exclusive() || is_theirs_alone) && !service.is_job() {
             turn.environment
                 .shares
                 .insert(name.clone(), vec![full_share(service, release)]);
         }
     }
+}
+
+/// Returns the services that release jobs wait for, and those that these wait for.
+fn needed_by_jobs(rendering: &Rendering) -> BTreeSet<&ServiceName> {
+    let services = rendering.services.values();
+    let jobs = services.filter(|service| service.is_job());
+    let mut waiting: Vec<&ServiceName> = jobs.flat_map(|job| job.depends_on.keys()).collect();
+    let mut needed = BTreeSet::new();
+    while let Some(name) = waiting.pop() {
+        if needed.insert(name) {
+            let service = rendering.services.get(name);
+            waiting.extend(
+                service
+                    .into_iter()
+                    .flat_map(|service| service.depends_on.keys()),
+            );
+        }
+    }
+    needed
 }
 
 fn full_share(service: &RenderedService, release: ReleaseNumber) -> Share {

@@ -128,8 +128,13 @@ fn target(file: &DeliveryFile, name: &EnvironmentName, after: Option<Environment
     }
 }
 
+/// Returns all jobs of a file, whatever begins them.
+pub fn all_jobs(file: &DeliveryFile) -> Vec<Job> {
+    let all: Vec<&JobSettings> = file.pipeline.iter().collect();
+    made(&all, &like(file, &[]))
+}
+
 fn jobs(file: &DeliveryFile, push: &Push, targets: &[Target]) -> Vec<Job> {
-    let like = like(file, targets);
     let wanted: Vec<&JobSettings> = file
         .pipeline
         .iter()
@@ -139,9 +144,13 @@ fn jobs(file: &DeliveryFile, push: &Push, targets: &[Target]) -> Vec<Job> {
             job.after.as_ref().is_none_or(is_target)
         })
         .collect();
+    made(&wanted, &like(file, targets))
+}
+
+fn made(wanted: &[&JobSettings], like: &EnvironmentName) -> Vec<Job> {
     let names: Vec<&JobName> = wanted.iter().map(|job| &job.name).collect();
     let mut jobs = Vec::new();
-    for settings in &wanted {
+    for settings in wanted {
         for variant in variants(&settings.matrix) {
             let number = u32::try_from(jobs.len() + 1).unwrap_or(u32::MAX);
             // A job that this push does not run is not waited for.
