@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use towpath_compose::Style;
 use towpath_model::id::AppName;
-use towpath_model::pipeline::{Reference, glob};
+use towpath_model::pipeline::{Push, Reference, glob, plan};
 use towpath_model::port::PortError;
 use towpath_model::repository::outside::RepositorySettings;
 use towpath_model::repository::{CommitId, GitProgram, Objects, ReferenceUpdate};
@@ -17,6 +17,7 @@ use towpath_model::repository::{CommitId, GitProgram, Objects, ReferenceUpdate};
 use crate::error::Error;
 use crate::platform::Platform;
 pub use settings::RepositoryInfo;
+use source::CommitSource;
 pub use take::{Outcome, TakenIn};
 
 /// The most references that one push may move.
@@ -140,6 +141,31 @@ impl Platform {
         }))
     }
 
+    /// Refuses a commit whose run could not be rendered: its jobs, and the environments that it comes
+    /// to.
+    async fn judge_plan(
+        &self,
+        app: &AppName,
+        reference: &Reference,
+        source: &CommitSource,
+    ) -> Result<(), Error> {
+        let checkout = self.shared.check_out(app, &source.digest).await?;
+        let push = Push {
+            app: app.clone(),
+            source: source.digest.clone(),
+            commit: source.commit.id.to_string(),
+            reference: reference.clone(),
+            changed: None,
+            author: source.commit.author.clone(),
+            message: source.commit.message.clone(),
+            actor: String::new(),
+        };
+        match plan(checkout.file(), &push) {
+            Some(plan) => checkout.check(&plan).await,
+            None => Ok(()),
+        }
+    }
+
     /// Judges one commit. Returns whether it is good, and lines for whoever pushes.
     async fn judge_commit(
         &self,
@@ -148,7 +174,14 @@ impl Platform {
         (reference, id): (&Reference, &CommitId),
         objects: &Objects,
     ) -> Result<(bool, Vec<String>), Error> {
-        match self.commit_source(app, directory, id, objects).await {
+        let judged = match self.commit_source(app, directory, id, objects).await {
+            Ok(source) => self
+                .judge_plan(app, reference, &source)
+                .await
+                .map(|()| source),
+            Err(error) => Err(error),
+        };
+        match judged {
             Ok(source) => {
                 let drawn = source.warnings.iter().map(|one| one.render(Style::Plain));
                 let mut lines: Vec<String> = drawn.flat_map(|text| split(&text)).collect();

@@ -3,6 +3,7 @@
 
 mod backend;
 mod cgi;
+mod progress;
 mod sideband;
 
 use std::sync::Arc;

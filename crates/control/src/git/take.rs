@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use towpath_model::event::NewEvent;
-use towpath_model::id::{AppName, Digest};
+use towpath_model::id::{AppName, Digest, RunNumber};
 use towpath_model::pipeline::{Push, Reference};
 use towpath_model::repository::outside::{RepositorySettings, pull_request_reference};
 use towpath_model::repository::{CommitId, Objects, reference};
@@ -27,8 +27,9 @@ pub struct TakenIn {
 /// What became of a commit that was taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its tree is kept, and it was handed on.
-    HandedOn(Digest),
+    /// Its tree is kept, and it was handed on: the number of the run, where the delivery file has
+    /// something to do for it.
+    HandedOn(Digest, Option<RunNumber>),
     /// It is not what the app can be delivered from.
     Refused(String),
 }
@@ -160,7 +161,7 @@ impl Platform {
         }
         let changed = changed.map(|changed| settings.follow.relative(changed));
         let outcome = match self.hand_on(app, settings, &one, changed, actor).await {
-            Ok(source) => Outcome::HandedOn(source),
+            Ok((source, run)) => Outcome::HandedOn(source, run),
             Err(error) => {
                 let Some(reason) = refusal(&error) else {
                     return Err(error);
@@ -196,7 +197,7 @@ impl Platform {
         one: &Move<'_>,
         changed: Option<Vec<String>>,
         actor: &str,
-    ) -> Result<Digest, Error> {
+    ) -> Result<(Digest, Option<RunNumber>), Error> {
         let directory = &settings.follow.directory;
         let kept = Objects::Kept;
         let source = self
@@ -212,8 +213,8 @@ impl Platform {
             message: source.commit.message,
             actor: actor.to_owned(),
         };
-        tracing::info!(%app, reference = %push.reference, commit = push.commit, "a commit is taken in");
-        Ok(push.source)
+        let run = self.submit(push).await?;
+        Ok((source.digest, run))
     }
 
     fn moved(

@@ -15,10 +15,12 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use towpath_control::{Outcome, Platform, TakenIn};
-use towpath_model::id::AppName;
+use towpath_model::id::{AppName, RunId};
+use towpath_model::pipeline::Run;
 
 use super::cgi::{self, HEAD_BYTES_MAX, Head};
-use super::sideband::{Band, Held, line};
+use super::progress::{self, Verdict};
+use super::sideband::{Band, Held, alive, line};
 use crate::app::Context;
 use crate::problem::Error;
 
@@ -33,6 +35,12 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// How long a whole exchange may take.
 const DEADLINE: Duration = Duration::from_hours(1);
+
+/// How long a push shows its runs, each. They go on without it.
+const FOLLOWED_MAX: Duration = Duration::from_hours(1);
+
+/// The time between two packets that show that the connection lives.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
 
 /// How much is read at a time.
 const PIECE_BYTES: usize = 32 << 10;
@@ -90,7 +98,7 @@ pub(super) async fn answer(
         head: Some(head),
         pieces,
         held: Held::default(),
-        _permit: permit,
+        permit: Some(permit),
     };
     let stop = context.stop.clone();
     context
@@ -159,7 +167,7 @@ struct Exchange {
     head: Option<oneshot::Sender<Head>>,
     pieces: mpsc::Sender<io::Result<Bytes>>,
     held: Held,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Exchange {
@@ -176,7 +184,9 @@ impl Exchange {
             tracing::warn!(%app, path = self.call.path, %error, "an exchange with Git failed");
         }
         if self.service == Some(Service::ReceivePack) && !stop.is_cancelled() {
-            self.take_in().await;
+            // Others may have its place while a run is only watched.
+            self.permit = None;
+            self.take_in(&stop).await;
         }
         match ended {
             Ok(()) => {
@@ -245,26 +255,76 @@ impl Exchange {
         }
     }
 
-    /// Takes in what was pushed, and says so.
-    async fn take_in(&self) {
-        let taken = self
-            .platform
-            .take_in(&self.call.app, &self.call.actor)
-            .await;
-        let said = match taken {
-            Ok(taken) => taken.iter().map(told).collect(),
+    /// Takes in what was pushed, says so, and shows how its runs go.
+    async fn take_in(&self, stop: &CancellationToken) {
+        let (app, actor) = (&self.call.app, &self.call.actor);
+        let taken = match self.platform.take_in(app, actor).await {
+            Ok(taken) => taken,
             Err(error) => {
-                tracing::error!(app = %self.call.app, %error, "what was pushed cannot be taken in");
-                vec![line(
-                    Band::Failure,
-                    &format!("it cannot be taken in: {error}"),
-                )]
+                tracing::error!(%app, %error, "what was pushed cannot be taken in");
+                let text = format!("it cannot be taken in: {error}");
+                return self.tell(line(Band::Failure, &text)).await;
             }
         };
-        if self.held.takes_lines() {
-            for packet in said {
-                self.send(packet).await;
+        for one in &taken {
+            self.tell(told(one)).await;
+        }
+        let mut failures = Vec::new();
+        for one in taken {
+            if let Outcome::HandedOn(_, Some(number)) = one.outcome
+                && self.held.takes_lines()
+            {
+                let id = RunId::new(app.clone(), number);
+                let followed = tokio::time::timeout(FOLLOWED_MAX, self.follow(&id, stop)).await;
+                failures.extend(followed.ok().flatten());
             }
+        }
+        if !failures.is_empty() {
+            let text = format!("{}; what was pushed stays", failures.join(", "));
+            self.tell(line(Band::Failure, &text)).await;
+        }
+    }
+
+    /// Shows a run until there is no more to wait for. Returns why it failed.
+    async fn follow(&self, id: &RunId, stop: &CancellationToken) -> Option<String> {
+        let mut records = self.platform.watch_run(id);
+        let mut before: Option<Arc<Run>> = None;
+        loop {
+            let run = match &mut records {
+                Some(records) => Arc::clone(&records.borrow_and_update()),
+                None => Arc::new(self.platform.show_run(id).await.ok()?),
+            };
+            for text in progress::news(before.as_deref(), &run) {
+                self.tell(line(Band::Progress, &text)).await;
+            }
+            match progress::verdict(&run) {
+                Verdict::GoesOn => {}
+                Verdict::Enough => return None,
+                Verdict::Failed(reason) => return Some(reason),
+            }
+            before = Some(run);
+            loop {
+                let changed = tokio::select! {
+                    () = stop.cancelled() => return None,
+                    () = self.pieces.closed() => return None,
+                    changed = records.as_mut()?.changed() => changed,
+                    () = tokio::time::sleep(ALIVE_EVERY) => {
+                        self.tell(alive()).await;
+                        continue;
+                    }
+                };
+                if changed.is_err() {
+                    records = None;
+                }
+                break;
+            }
+        }
+    }
+
+    /// Sends a packet for whoever pushed, where the answer takes any.
+    async fn tell(&self, packet: Bytes) {
+        if self.held.takes_lines() {
+            self.send(packet).await;
         }
     }
 }
@@ -272,8 +332,13 @@ impl Exchange {
 /// Says what became of a commit.
 fn told(taken: &TakenIn) -> Bytes {
     match &taken.outcome {
-        Outcome::HandedOn(source) => {
-            let text = format!("{}: taken in as source {}", taken.reference, source.short());
+        Outcome::HandedOn(source, run) => {
+            let begun = match run {
+                Some(run) => format!(", run {run} begins"),
+                None => ", nothing is to be done for it".to_owned(),
+            };
+            let (reference, source) = (&taken.reference, source.short());
+            let text = format!("{reference}: taken in as source {source}{begun}");
             line(Band::Progress, &text)
         }
         Outcome::Refused(reason) => {

@@ -74,6 +74,11 @@ pub(super) fn line(band: Band, text: &str) -> Bytes {
     Bytes::from(packet)
 }
 
+/// Returns a packet without anything in it.
+pub(super) fn alive() -> Bytes {
+    Bytes::from_static(b"0005\x02")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

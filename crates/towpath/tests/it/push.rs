@@ -276,3 +276,68 @@ async fn a_protected_branch_loses_no_commit_and_others_may() {
     pusher.commit("Three").await;
     pusher.push(&["main"]).await.exited(0);
 }
+
+/// An app with one job, and an environment that what is pushed comes to.
+const DELIVERY: &str = r#"
+app: shop
+environments: { dev: { deploy: { branch: main } } }
+pipeline: [ { name: unit, run: "test -f page" } ]
+services: { web: { process: { command: "exec sleep 1000" }, listen: false } }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_shows_its_run_until_the_first_environment_has_the_release() {
+    let pusher = Pusher::new().await;
+    pusher.write("compose.yaml", COMPOSE);
+    pusher.write("towpath.yaml", DELIVERY);
+    pusher.write("page", "one");
+    pusher.commit("One").await;
+    let answer = pusher.push(&["main"]).await.exited(0);
+    for line in [
+        "remote: run 1: release 1",
+        "remote: job unit: passed",
+        "remote: dev: has the release",
+    ] {
+        assert!(answer.stderr.contains(line), "{line}: {}", answer.stderr);
+    }
+    let dev = "shop/dev".parse().unwrap();
+    let environment = pusher.site.client().environment(&dev).await.unwrap();
+    assert_eq!(environment.services.len(), 1);
+
+    let answer = pusher.push(&["main:feature"]).await.exited(0);
+    assert!(answer.stderr.contains("nothing is to be done") || answer.stderr.contains("job unit"));
+
+    std::fs::remove_file(pusher.work.join("page")).unwrap();
+    let bad = pusher.commit("Lose the page").await;
+    let answer = pusher.push(&["main"]).await;
+    assert_ne!(answer.code, 0, "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("job unit: failed"),
+        "{}",
+        answer.stderr
+    );
+    let listed = pusher
+        .git(&["ls-remote", &pusher.url("shop"), "main"])
+        .await;
+    assert!(
+        listed.exited(0).stdout.starts_with(&bad),
+        "what was pushed stays"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_cannot_be_rendered_is_refused_before_the_push_is_taken() {
+    let pusher = Pusher::new().await;
+    pusher.write("compose.yaml", COMPOSE);
+    let bad = DELIVERY.replace("name: unit,", "name: unit, services: [redis],");
+    pusher.write("towpath.yaml", &bad);
+    pusher.commit("Ask for what is not there").await;
+    let refused = pusher.push(&["main"]).await;
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.stderr.contains("remote: towpath.yaml:4:"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(pusher.references().await, Vec::<String>::new());
+}
