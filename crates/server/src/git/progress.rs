@@ -2,7 +2,7 @@
 //! to wait for. Not where the lines go.
 
 use towpath_model::pipeline::Run;
-use towpath_model::pipeline::run::{Gate, JobState, Outcome, State, TargetState};
+use towpath_model::pipeline::run::{Gate, JobState, Outcome, State, Target, TargetState};
 
 /// Whether a push still waits for its run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ fn of_job(state: &JobState) -> Option<String> {
         JobState::Waiting => None,
         JobState::Active => Some("runs".to_owned()),
         JobState::Succeeded => Some("passed".to_owned()),
-        JobState::Failed { reason } => Some(format!("failed: {reason}")),
+        JobState::Failed { reason } => Some(failed(reason)),
         JobState::Skipped { reason } => Some(format!("skipped: {reason}")),
         JobState::Cancelled => Some("cancelled".to_owned()),
     }
@@ -57,10 +57,18 @@ fn of_target(state: &TargetState) -> Option<String> {
         TargetState::Gated { gate, .. } => Some(format!("waits for {}", words(gate))),
         TargetState::Deploying { .. } => Some("is deployed".to_owned()),
         TargetState::Delivered | TargetState::Succeeded => Some("has the release".to_owned()),
-        TargetState::Failed { reason } => Some(format!("failed: {reason}")),
+        TargetState::Failed { reason } => Some(failed(reason)),
         TargetState::Skipped { reason } => Some(format!("skipped: {reason}")),
         TargetState::Cancelled => Some("cancelled".to_owned()),
     }
+}
+
+/// Says that something failed; most reasons say so themselves.
+fn failed(reason: &str) -> String {
+    if reason.starts_with("failed") {
+        return reason.to_owned();
+    }
+    format!("failed: {reason}")
 }
 
 fn words(gate: &Gate) -> &'static str {
@@ -82,7 +90,7 @@ pub(super) fn verdict(run: &Run) -> Verdict {
         }
         None => {}
     }
-    if run.targets.iter().any(|target| target.is_delivered()) {
+    if run.targets.iter().any(Target::is_delivered) {
         return Verdict::Enough;
     }
     match run.state() {
@@ -100,7 +108,7 @@ pub(super) fn verdict(run: &Run) -> Verdict {
 mod tests {
     use jiff::Timestamp;
     use towpath_model::id::{Digest, ReleaseNumber, RunNumber};
-    use towpath_model::pipeline::run::{Gates, Job, Target};
+    use towpath_model::pipeline::run::{Gates, Job};
     use towpath_model::pipeline::{Push, Reference};
 
     use super::*;

@@ -17,7 +17,11 @@ fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 fn headers(fields: &[(&str, &str)]) -> HeaderMap {
@@ -72,148 +76,94 @@ fn request(forge: Forge, closed: bool) -> Told {
     })
 }
 
-/// Every kind of webhook: its forge, event, body, and what it tells.
-fn cases() -> Vec<(Forge, &'static str, Value, Told)> {
-    let push = json!({ "ref": "refs/heads/main", "before": "0a", "after": "1b" });
-    let like_github = |action: &str| {
-        json!({
-            "action": action, "number": 7,
-            "pull_request": { "head": { "ref": "basket", "sha": "1b" }, "base": { "ref": "main" } },
-        })
-    };
-    let gitlab = |action: &str| {
-        json!({ "object_kind": "merge_request", "object_attributes": {
-            "iid": 7, "action": action, "source_branch": "basket", "target_branch": "main",
-        } })
-    };
-    let cloud = json!({ "pullrequest": {
-        "id": 7,
-        "source": { "branch": { "name": "basket" } },
-        "destination": { "branch": { "name": "main" } },
-    } });
-    let center = json!({ "pullRequest": {
-        "id": 7, "fromRef": { "displayId": "basket" }, "toRef": { "displayId": "main" },
-    } });
-    let ping = json!({ "zen": "Keep it plain", "hook_id": 1 });
+/// A kind of webhook: its forge, event, body, and what it tells.
+type Case = (Forge, &'static str, Value, Told);
+
+fn like_github(action: &str) -> Value {
+    json!({
+        "action": action, "number": 7,
+        "pull_request": { "head": { "ref": "basket", "sha": "1b" }, "base": { "ref": "main" } },
+    })
+}
+
+fn of_github() -> Vec<Case> {
+    let case = |event, body, told| (Forge::GitHub, event, body, told);
+    let requested = |action, told| case("pull_request", like_github(action), told);
+    let open = || request(Forge::GitHub, false);
+    let tag = json!({ "ref": "v1", "ref_type": "tag" });
     vec![
-        (Forge::GitHub, "push", push.clone(), Told::Push),
-        (
-            Forge::GitHub,
-            "create",
-            json!({ "ref": "v1", "ref_type": "tag" }),
-            Told::Push,
-        ),
-        (
-            Forge::GitHub,
-            "pull_request",
-            like_github("opened"),
-            request(Forge::GitHub, false),
-        ),
-        (
-            Forge::GitHub,
-            "pull_request",
-            like_github("synchronize"),
-            request(Forge::GitHub, false),
-        ),
-        (
-            Forge::GitHub,
-            "pull_request",
-            like_github("closed"),
-            request(Forge::GitHub, true),
-        ),
-        (
-            Forge::GitHub,
-            "pull_request",
-            like_github("labeled"),
-            Told::Nothing,
-        ),
-        (Forge::GitHub, "ping", ping, Told::Nothing),
-        (
-            Forge::GitLab,
-            "Push Hook",
-            json!({ "object_kind": "push" }),
-            Told::Push,
-        ),
-        (
-            Forge::GitLab,
-            "Tag Push Hook",
-            json!({ "object_kind": "tag_push" }),
-            Told::Push,
-        ),
-        (
-            Forge::GitLab,
-            "Merge Request Hook",
-            gitlab("open"),
-            request(Forge::GitLab, false),
-        ),
-        (
-            Forge::GitLab,
-            "Merge Request Hook",
-            gitlab("merge"),
-            request(Forge::GitLab, true),
-        ),
-        (
-            Forge::GitLab,
-            "Note Hook",
-            json!({ "object_kind": "note" }),
-            Told::Nothing,
-        ),
-        (
-            Forge::BitbucketCloud,
-            "repo:push",
-            json!({ "push": { "changes": [] } }),
-            Told::Push,
-        ),
-        (
-            Forge::BitbucketCloud,
-            "pullrequest:created",
-            cloud.clone(),
-            Told::Push,
-        ),
-        (
-            Forge::BitbucketCloud,
-            "pullrequest:fulfilled",
-            cloud,
-            Told::Nothing,
-        ),
-        (
-            Forge::BitbucketDataCenter,
-            "repo:refs_changed",
-            json!({ "changes": [] }),
-            Told::Push,
-        ),
-        (
-            Forge::BitbucketDataCenter,
-            "pr:opened",
-            center.clone(),
-            request(Forge::BitbucketDataCenter, false),
-        ),
-        (
-            Forge::BitbucketDataCenter,
-            "pr:merged",
-            center,
-            request(Forge::BitbucketDataCenter, true),
-        ),
-        (
-            Forge::BitbucketDataCenter,
-            "diagnostics:ping",
-            json!({ "test": true }),
-            Told::Nothing,
-        ),
-        (Forge::Gitea, "push", push, Told::Push),
-        (
-            Forge::Gitea,
-            "pull_request",
-            like_github("synchronized"),
-            request(Forge::Gitea, false),
-        ),
-        (
-            Forge::Gitea,
-            "pull_request",
-            like_github("closed"),
-            request(Forge::Gitea, true),
-        ),
+        case("push", push(), Told::Push),
+        case("create", tag, Told::Push),
+        requested("opened", open()),
+        requested("synchronize", open()),
+        requested("closed", request(Forge::GitHub, true)),
+        requested("labeled", Told::Nothing),
+        case("ping", json!({ "zen": "Keep it plain" }), Told::Nothing),
     ]
+}
+
+fn of_gitea() -> Vec<Case> {
+    let case = |event, body, told| (Forge::Gitea, event, body, told);
+    let requested = |action, told| case("pull_request", like_github(action), told);
+    vec![
+        case("push", push(), Told::Push),
+        requested("synchronized", request(Forge::Gitea, false)),
+        requested("closed", request(Forge::Gitea, true)),
+    ]
+}
+
+fn of_gitlab() -> Vec<Case> {
+    let case = |event, body, told| (Forge::GitLab, event, body, told);
+    let kind = |kind: &str| json!({ "object_kind": kind });
+    let requested = |action: &str, told| {
+        let body = json!({ "object_kind": "merge_request", "object_attributes": {
+            "iid": 7, "action": action, "source_branch": "basket", "target_branch": "main",
+        } });
+        case("Merge Request Hook", body, told)
+    };
+    vec![
+        case("Push Hook", kind("push"), Told::Push),
+        case("Tag Push Hook", kind("tag_push"), Told::Push),
+        requested("open", request(Forge::GitLab, false)),
+        requested("merge", request(Forge::GitLab, true)),
+        case("Note Hook", kind("note"), Told::Nothing),
+    ]
+}
+
+fn of_bitbucket() -> Vec<Case> {
+    let cloud = |event, told| {
+        let body = json!({ "pullrequest": {
+            "id": 7,
+            "source": { "branch": { "name": "basket" } },
+            "destination": { "branch": { "name": "main" } },
+        } });
+        (Forge::BitbucketCloud, event, body, told)
+    };
+    let center = |event, told| {
+        let body = json!({ "pullRequest": {
+            "id": 7, "fromRef": { "displayId": "basket" }, "toRef": { "displayId": "main" },
+        } });
+        (Forge::BitbucketDataCenter, event, body, told)
+    };
+    let requested = |closed| request(Forge::BitbucketDataCenter, closed);
+    vec![
+        cloud("repo:push", Told::Push),
+        cloud("pullrequest:created", Told::Push),
+        cloud("pullrequest:fulfilled", Told::Nothing),
+        center("repo:refs_changed", Told::Push),
+        center("pr:opened", requested(false)),
+        center("pr:merged", requested(true)),
+        center("diagnostics:ping", Told::Nothing),
+    ]
+}
+
+fn push() -> Value {
+    json!({ "ref": "refs/heads/main", "before": "0a", "after": "1b" })
+}
+
+/// Returns every kind of webhook.
+fn cases() -> Vec<Case> {
+    [of_github(), of_gitlab(), of_bitbucket(), of_gitea()].concat()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use towpath_api::client::EventFilter;
 
 use crate::site::{LONGEST, Site};
 
-const COMPOSE: &str = "services: { web: { image: busybox, command: [httpd, -f] } }\n";
+const COMPOSE: &str = "services: { web: { image: busybox, command: [sleep, \"1000\"] } }\n";
 
 /// A control plane that listens, and a repository that it follows.
 struct Scene {

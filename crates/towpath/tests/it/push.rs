@@ -7,7 +7,7 @@ use towpath_api::client::EventFilter;
 
 use crate::site::{Answer, LONGEST, Site};
 
-const COMPOSE: &str = "services: { web: { image: busybox, command: [httpd, -f] } }\n";
+const COMPOSE: &str = "services: { web: { image: busybox, command: [sleep, \"1000\"] } }\n";
 
 /// A control plane that listens, a token for it, and a repository to push from.
 struct Pusher {
@@ -105,7 +105,7 @@ async fn a_sound_commit_is_taken_and_its_tree_is_kept_as_a_source() {
     assert!(answer.stderr.contains(&said), "{}", answer.stderr);
     let taken = "remote: branch main: taken in as source ";
     let (_, source) = answer.stderr.split_once(taken).expect(&answer.stderr);
-    let source = source.split_whitespace().next().unwrap();
+    let source = source.split(',').next().unwrap();
 
     let sources = pusher.site.home().join("sources");
     let mut kept = std::fs::read_dir(sources)
@@ -162,7 +162,10 @@ async fn a_commit_that_does_not_render_is_refused_with_its_place_and_nothing_mov
     );
     assert_eq!(pusher.references().await, Vec::<String>::new());
 
-    pusher.write("towpath.yaml", "environments:\n  dev: { engine: docker }\n");
+    pusher.write(
+        "towpath.yaml",
+        "environments:\n  dev: { engine: docker, deploy: { on: manual } }\n",
+    );
     pusher.commit("Mend").await;
     pusher.push(&["main", "HEAD:refs/tags/v1"]).await.exited(0);
     assert_eq!(
