@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use towpath_compose::Diagnostics;
+use towpath_compose::{Diagnostics, Style};
 use towpath_model::command::Refusal;
 use towpath_model::id::{EnvironmentId, ReleaseNumber, RunId, ServiceName};
 use towpath_model::port::PortError;
@@ -82,7 +82,7 @@ pub enum Error {
     #[error("the source tree is not taken")]
     Source(#[from] SourceError),
     /// What an app's author wrote is wrong.
-    #[error("{0}")]
+    #[error("{}", .0.render(Style::Plain))]
     Invalid(Diagnostics),
     /// A run does not allow it now.
     #[error(transparent)]

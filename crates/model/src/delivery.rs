@@ -295,8 +295,8 @@ pub struct AbortWhen {
     /// The share of failed requests, above that of the old release, as `"> 1%"`. Default: > 1%.
     #[schemars(with = "Option<schema::ShareLimitText>")]
     pub error_rate: Option<f64>,
-    /// The latency of the slowest percent of requests, as `"> 800ms"`; of fewer than 100 requests the
-    /// slowest alone is left out. Default: no limit.
+    /// The latency of the slowest percent of requests, as `"> 800ms"`; of fewer than 400 requests the
+    /// four slowest are left out, or a fifth of them. Default: no limit.
     #[schemars(with = "Option<schema::LatencyLimitText>")]
     pub p99: Option<Duration>,
     /// The latency of the slowest percent beside that of the old release, as `"> 2"` for more than

@@ -16,6 +16,10 @@ const FIRST_BOUND_US: f64 = 100.0;
 /// off by more than 26 % (2 to the power of 1/3).
 const GROWTH: f64 = 1.259_921_049_894_873_2;
 
+/// How many of the slowest requests are no verdict where they are more than a percent of all: every
+/// start has first requests, and every app has answers that take longer than others.
+const CHANCE: u64 = 4;
+
 /// A latency histogram with 64 exponential buckets from 100 us to about 167 s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<u64>", into = "Vec<u64>")]
@@ -107,11 +111,13 @@ impl LatencyHistogram {
     }
 
     /// Returns the latency that the slowest percent of requests is above, as the upper bound of its
-    /// bucket, or `None` when nothing was counted: no data is not a fast answer. Of fewer than 100
-    /// requests the slowest alone is left out: one is no percent, and every start has a first request.
+    /// bucket, or `None` when nothing was counted: no data is not a fast answer. Of few requests that
+    /// percent is less than one, and who is in it is chance: the slowest [`CHANCE`] of them are left
+    /// out, and never more than a fifth.
     pub fn p99(&self) -> Option<Duration> {
         let count = self.count();
-        let rank = count.saturating_sub(count.div_ceil(100)).max(1);
+        let slowest = count.div_ceil(100).max(CHANCE.min(count / 5));
+        let rank = count.saturating_sub(slowest).max(1);
         let mut seen = 0;
         self.buckets
             .iter()
@@ -206,6 +212,28 @@ mod tests {
         }
         let p99 = histogram.p99().unwrap().as_secs_f64();
         assert!((0.99..=0.99 * 1.26).contains(&p99), "{p99}");
+    }
+
+    #[test]
+    fn the_slowest_of_few_requests_are_chance_and_no_p99() {
+        let of = |fast: u64, slow: u64| {
+            let mut histogram = LatencyHistogram::default();
+            (0..fast).for_each(|_| histogram.record(Duration::from_millis(5)));
+            (0..slow).for_each(|_| histogram.record(Duration::from_millis(500)));
+            histogram.p99().unwrap() > Duration::from_millis(100)
+        };
+        for (fast, slow, is_slow) in [
+            (60, 4, false),
+            (60, 5, true),
+            (16, 4, false),
+            (15, 5, true),
+            (4, 1, false),
+            (0, 1, true),
+            (990, 10, false),
+            (989, 11, true),
+        ] {
+            assert_eq!(of(fast, slow), is_slow, "{slow} slow ones and {fast}");
+        }
     }
 
     #[test]

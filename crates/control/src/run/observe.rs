@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use towpath_model::deployment::{Deployment, Origin};
 use towpath_model::id::{EnvironmentId, EnvironmentName};
 use towpath_model::pipeline::observation::{JobEnvironment, Observation, TargetEnvironment};
+use towpath_model::pipeline::run::{Target, TargetState};
+use towpath_store::DeploymentRow;
 
 use super::keeper::Task;
 use crate::error::Error;
@@ -32,8 +34,7 @@ impl Task {
             let id = self.run.environment(&target.environment);
             let mut seen = TargetEnvironment::default();
             if let Ok(keeper) = self.shared.keeper(&id) {
-                let origin = self.origin(target.attempt);
-                seen.deployment = self.shared.deployment_for(&id, origin).await?;
+                seen.deployment = self.deployment_of(target, &id).await?;
                 let snapshot = keeper.watch().borrow().clone();
                 seen.stable = snapshot.environment.stable;
                 let hold = snapshot.environment.hold.as_ref();
@@ -42,6 +43,28 @@ impl Task {
             targets.insert(target.environment.clone(), seen);
         }
         Ok(Observation { jobs, targets })
+    }
+
+    /// Returns the deployment of a target. Nothing is read for one that waits: it has none.
+    async fn deployment_of(
+        &self,
+        target: &Target,
+        id: &EnvironmentId,
+    ) -> Result<Option<Deployment>, Error> {
+        if matches!(
+            target.state,
+            TargetState::Waiting | TargetState::Gated { .. }
+        ) {
+            return Ok(None);
+        }
+        let Some(number) = target.deployment else {
+            return self
+                .shared
+                .deployment_for(id, self.origin(target.attempt))
+                .await;
+        };
+        let row = self.shared.ports.store.deployment(id, number).await?;
+        row.map(|row| read(id, row)).transpose()
     }
 
     /// Names an attempt of this run.
@@ -63,15 +86,18 @@ impl Shared {
     ) -> Result<Option<Deployment>, Error> {
         let rows = self.ports.store.deployments(id, RECENT).await?;
         for row in rows {
-            let read = serde_json::from_value(row.document);
-            let deployment: Deployment = read.map_err(|source| Error::Unreadable {
-                environment: id.clone(),
-                source,
-            })?;
+            let deployment = read(id, row)?;
             if deployment.origin == Some(origin) {
                 return Ok(Some(deployment));
             }
         }
         Ok(None)
     }
+}
+
+fn read(id: &EnvironmentId, row: DeploymentRow) -> Result<Deployment, Error> {
+    serde_json::from_value(row.document).map_err(|source| Error::Unreadable {
+        environment: id.clone(),
+        source,
+    })
 }

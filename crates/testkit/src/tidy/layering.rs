@@ -116,7 +116,7 @@ impl Graph {
         let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for node in &resolve.nodes {
             let package = &metadata[&node.id];
-            let features: Vec<&str> = node.features.iter().map(|name| name.as_ref()).collect();
+            let features: Vec<&str> = node.features.iter().map(AsRef::as_ref).collect();
             let built_with = node
                 .deps
                 .iter()

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use towpath_compose::{Advice, Diagnostic, Diagnostics, Severity, advise};
 use towpath_model::id::EnvironmentName;
+use towpath_model::pipeline::plan::all_jobs;
 
 use super::print;
 use super::project::{App, delivery, warn};
@@ -47,7 +48,19 @@ fn findings(check: &Check, settings: &Settings) -> Result<Findings> {
         warnings.extend(advise(&app.loaded).iter().map(Advice::to_diagnostic));
         findings.push((app.id.name, warnings));
     }
+    if check.env.is_none() {
+        check_jobs(check, settings)?;
+    }
     Ok(findings)
+}
+
+/// Refuses jobs that cannot be rendered.
+fn check_jobs(check: &Check, settings: &Settings) -> Result<()> {
+    let here = std::env::current_dir()?;
+    for job in all_jobs(&delivery(&here)?.file) {
+        App::open(&check.files, Some(job.like.as_str()), settings)?.check_job(&job)?;
+    }
+    Ok(())
 }
 
 fn report_json(outcome: Result<Findings>) -> Result<ExitCode> {

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use towpath_compose::{Diagnostic, LoadOptions, Loaded, RealFiles, Source, Style};
 use towpath_model::delivery::{DEFAULT_ENVIRONMENT, Delivery, Engine, FILE_NAME};
-use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
+use towpath_model::id::{AppName, Digest, EnvironmentId, EnvironmentName};
+use towpath_model::pipeline;
+use towpath_model::pipeline::project::{JobInputs, place_of};
+use towpath_model::pipeline::run::Job;
 use towpath_model::render::{self, RenderInputs, Rendered, wanted_files};
 
 use super::source::SourceTree;
@@ -80,13 +83,7 @@ impl App {
     /// Renders the app. The source tree is needed only by those services that are built from it, or
     /// have parts of it.
     pub(crate) fn render(&self, source: Option<&SourceTree>) -> Result<Rendered> {
-        let mut files = BTreeMap::new();
-        for path in wanted_files(&self.loaded.project) {
-            let content = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read the config file {path}"))
-                .map_err(|error| Failed::new(Failure::Input, format!("{error:#}")))?;
-            files.insert(path, content);
-        }
+        let files = self.config_files()?;
         let rendered = render::render(&RenderInputs {
             loaded: &self.loaded,
             delivery: &self.delivery,
@@ -96,6 +93,40 @@ impl App {
             files: &files,
         })?;
         Ok(rendered)
+    }
+}
+
+impl App {
+    /// Refuses a job that cannot be rendered; the app is that of the environment which the job's own
+    /// is like.
+    pub(crate) fn check_job(&self, job: &Job) -> Result<()> {
+        let Some(place) = place_of(&self.delivery, job) else {
+            return Ok(());
+        };
+        pipeline::project::draft(&JobInputs {
+            loaded: &self.loaded,
+            delivery: &self.delivery,
+            like: &job.like,
+            place,
+            variant: &job.variant,
+            variables: &BTreeMap::new(),
+            source: &Digest::of(b""),
+            tree: &BTreeMap::new(),
+            files: &self.config_files()?,
+        })?;
+        Ok(())
+    }
+
+    /// Reads the files whose content a rendering needs.
+    fn config_files(&self) -> Result<BTreeMap<String, String>> {
+        let mut files = BTreeMap::new();
+        for path in wanted_files(&self.loaded.project) {
+            let content = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read the config file {path}"))
+                .map_err(|error| Failed::new(Failure::Input, format!("{error:#}")))?;
+            files.insert(path, content);
+        }
+        Ok(files)
     }
 }
 

@@ -206,6 +206,8 @@ async fn what_fails_is_named_stops_what_follows_and_can_be_tried_again() {
     // A file that is wrong begins nothing.
     let jobs = json!([{ "name": "unit", "run": "x", "services": ["cash"] }]);
     put(&site, &json!({ "dev": {} }), &jobs);
+    let answer = site.run(&["check"]).await.exited(2);
+    assert!(answer.stderr.contains("towpath.yaml:"), "{}", answer.stderr);
     let answer = start(&site).await.exited(2);
     assert!(answer.stderr.contains("towpath.yaml:"), "{}", answer.stderr);
     assert!(

@@ -238,7 +238,7 @@ async fn logs_of_containers_are_read_and_followed_over_a_release() {
     let write = |version: &str| {
         app.open_gate(version);
         app.write_changed(version, |file| {
-            let line = format!("echo one; echo web {version} >&2; exec sh /serve web");
+            let line = format!("echo one; echo web {version}; exec sh /serve web");
             file["services"]["web"]["command"] = json!(["sh", "-c", line]);
         });
     };
