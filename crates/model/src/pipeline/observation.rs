@@ -1,5 +1,5 @@
 //! What a run has to know of environments: those of its jobs, and those that it brings its release
-//! to. Not what is made of it ([`super::step`]).
+//! to. Not what is made of it ([`super::step()`]).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! What a push begins: which jobs, and which environments its release is brought to. Not how they
-//! go ([`super::step`]).
+//! go ([`super::step()`]).
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! What a job runs: a project of the services beside it and the job itself, rendered like every
 //! other, and then cut off from everything that is not the job's own. Not when it runs
-//! ([`super::step`]).
+//! ([`super::step()`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! The record of one run: everything of it that must survive a crash of the control plane. It is
-//! written down before anything is done. Not the rules by which it moves ([`super::step`]).
+//! written down before anything is done. Not the rules by which it moves ([`super::step()`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! What of a repository concerns an app: branches and tags by patterns, files by patterns, one directory
-//! of many. Not what a pipeline does for it ([`super::plan`] says that).
+//! of many. Not what a pipeline does for it ([`super::plan()`] says that).
 
 use serde::{Deserialize, Serialize};
 

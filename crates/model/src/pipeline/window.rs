@@ -1,5 +1,5 @@
 //! When releases may come to an environment: hours of the week and days of the year, in a time
-//! zone. Not who waits for them ([`super::step`]).
+//! zone. Not who waits for them ([`super::step()`]).
 
 use std::fmt;
 use std::str::FromStr;
