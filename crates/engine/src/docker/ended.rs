@@ -36,7 +36,8 @@ pub(super) async fn see(
     let exit = match found.map_err(|error| shared.client.trouble(&error)) {
         Ok(found) => {
             let tail = logs::tail(shared, docker, container).await;
-            exit(shared, &found, tail)
+            let unexplained = may_be_for_memory(shared, id, &found);
+            exit(shared, &found, unexplained, tail)
         }
         Err(Trouble::Missing(_)) => vanished(shared),
         Err(trouble) => return Err(trouble),
@@ -58,18 +59,22 @@ fn may_be_for_memory(shared: &Shared, id: &InstanceId, found: &ContainerInspectR
     killed && limited && !known && !asked
 }
 
-fn exit(shared: &Shared, found: &ContainerInspectResponse, log_tail: Vec<String>) -> Exit {
+fn exit(
+    shared: &Shared,
+    found: &ContainerInspectResponse,
+    unexplained: bool,
+    log_tail: Vec<String>,
+) -> Exit {
     let state = found.state.clone().unwrap_or_default();
     let host = found.host_config.as_ref();
     let limit = host.and_then(|host| host.memory).filter(|limit| *limit > 0);
     let (code, signal) = split_code(state.exit_code.unwrap_or_default());
-    let note = state.oom_killed.unwrap_or_default().then(|| match limit {
-        Some(limit) => format!(
-            "killed for want of memory: its limit is {} MiB",
-            limit >> 20
-        ),
-        None => "killed for want of memory".to_owned(),
-    });
+    let certainty = match state.oom_killed {
+        Some(true) => Certainty::Known,
+        _ if unexplained => Certainty::Likely,
+        _ => Certainty::None,
+    };
+    let note = of_memory(certainty, limit);
     let said = state.error.filter(|error| !error.is_empty());
     Exit {
         code,
@@ -78,6 +83,30 @@ fn exit(shared: &Shared, found: &ContainerInspectResponse, log_tail: Vec<String>
         note: note.or(said),
         at: time(state.finished_at.as_deref()).unwrap_or_else(|| shared.clock.now()),
         log_tail,
+    }
+}
+
+/// How certain it is that a container was killed for want of memory.
+#[derive(Debug, Clone, Copy)]
+enum Certainty {
+    /// Docker says so.
+    Known,
+    /// It has a limit, and nobody known killed it. Docker's word may come too late, or never.
+    Likely,
+    /// Nothing speaks for it.
+    None,
+}
+
+/// Says what memory has to do with an end.
+fn of_memory(certainty: Certainty, limit: Option<i64>) -> Option<String> {
+    let limit = limit.map(|bytes| format!("its limit is {} MiB", bytes >> 20));
+    match (certainty, limit) {
+        (Certainty::Known, Some(limit)) => Some(format!("killed for want of memory: {limit}")),
+        (Certainty::Known, None) => Some("killed for want of memory".to_owned()),
+        (Certainty::Likely, Some(limit)) => {
+            Some(format!("killed, perhaps for want of memory: {limit}"))
+        }
+        (Certainty::Likely, None) | (Certainty::None, _) => None,
     }
 }
 
@@ -111,6 +140,21 @@ pub(super) fn time(text: Option<&str>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn want_of_memory_is_told_as_certain_only_where_docker_says_so() {
+        let limit = Some(16 << 20);
+        assert_eq!(
+            of_memory(Certainty::Known, limit).unwrap(),
+            "killed for want of memory: its limit is 16 MiB"
+        );
+        assert_eq!(
+            of_memory(Certainty::Likely, limit).unwrap(),
+            "killed, perhaps for want of memory: its limit is 16 MiB"
+        );
+        assert_eq!(of_memory(Certainty::None, limit), None);
+        assert_eq!(of_memory(Certainty::Likely, None), None);
+    }
 
     #[test]
     fn a_code_above_128_is_a_signal() {
