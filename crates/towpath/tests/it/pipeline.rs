@@ -204,7 +204,7 @@ async fn what_fails_is_named_stops_what_follows_and_can_be_tried_again() {
     site.run(&["status", "shop/dev"]).await.exited(3);
     wait_for_no_jobs(&site).await;
     // A file that is wrong begins nothing.
-    let jobs = json!([{ "name": "unit", "run": "x", "services": ["cash"] }]);
+    let jobs = json!([{ "name": "unit", "run": "x", "services": ["cach"] }]);
     put(&site, &json!({ "dev": {} }), &jobs);
     let answer = site.run(&["check"]).await.exited(2);
     assert!(answer.stderr.contains("towpath.yaml:"), "{}", answer.stderr);
