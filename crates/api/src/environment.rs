@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::deployment::{Deployment, DeploymentState};
+use crate::preview::Preview;
 
 /// One line for one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -30,6 +31,9 @@ pub struct EnvironmentSummary {
     /// Whether it is being destroyed.
     #[serde(default)]
     pub destroying: bool,
+    /// What makes it a preview, where it is one.
+    #[serde(default)]
+    pub preview: Option<Preview>,
 }
 
 /// Whether an environment is new.
@@ -79,6 +83,9 @@ pub struct Environment {
     /// Whether it is being destroyed: nothing can be changed of it any more.
     #[serde(default)]
     pub destroying: bool,
+    /// What makes it a preview, where it is one.
+    #[serde(default)]
+    pub preview: Option<Preview>,
 }
 
 /// Whether an environment should run.

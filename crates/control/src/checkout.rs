@@ -42,7 +42,7 @@ impl Checkout {
     /// Refuses a plan of which a part cannot be rendered.
     pub(crate) async fn check(&self, plan: &Plan) -> Result<(), Error> {
         for target in &plan.targets {
-            self.draft(&target.environment).await?;
+            self.draft(target.rendered_as()).await?;
         }
         for job in &plan.jobs {
             self.draft_of_job(job, BTreeMap::new()).await?;

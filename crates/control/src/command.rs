@@ -129,7 +129,13 @@ impl Platform {
             environment: id.clone(),
             release,
         };
-        let rendering = rendering.ok_or_else(missing)?;
+        let rendering = match rendering {
+            Some(rendering) => rendering,
+            None => {
+                let made = self.rendering_for_preview(id, release).await?;
+                made.ok_or_else(missing)?
+            }
+        };
         self.check_ports(id, &rendering, &[])?;
         Ok(Request {
             kind,
@@ -254,14 +260,19 @@ impl Platform {
     }
 
     /// Pins the secrets of a draft to their latest versions. Volumes and networks that the
-    /// environment took over stay those that it took over.
+    /// environment took over stay those that it took over; in a preview all is its own.
     pub(crate) async fn render(
         &self,
         id: &EnvironmentId,
         draft: &Draft,
     ) -> Result<Rendering, Error> {
+        let snapshot = self.snapshot(id)?;
+        if let Some(preview) = &snapshot.environment.preview {
+            let draft = self.as_preview(id, preview, draft).await?;
+            return self.pinned(id, &draft).await;
+        }
         let mut rendering = self.pinned(id, draft).await?;
-        if let Some(adopted) = &self.snapshot(id)?.environment.adopted {
+        if let Some(adopted) = &snapshot.environment.adopted {
             adopted.apply(&mut rendering);
         }
         Ok(rendering)

@@ -81,6 +81,9 @@ pub enum Error {
     /// A source tree was not taken.
     #[error("the source tree is not taken")]
     Source(#[from] SourceError),
+    /// There is no preview, or it is not changed.
+    #[error(transparent)]
+    Preview(#[from] towpath_model::preview::Refusal),
     /// What an app's author wrote is wrong.
     #[error("{}", .0.render(Style::Plain))]
     Invalid(Diagnostics),
@@ -178,6 +181,7 @@ impl Error {
             | Self::PortInUse(_)
             | Self::NotAdopted { .. }
             | Self::NoSource(_)
+            | Self::Preview(_)
             | Self::Invalid(_)
             | Self::RunRefused(_)
             | Self::Repeated

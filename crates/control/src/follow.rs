@@ -43,6 +43,8 @@ pub struct PullRequest {
     pub from: String,
     /// The branch that it is meant for.
     pub into: String,
+    /// Whether it is from another repository.
+    pub fork: bool,
     /// Whether it is over: merged or declined.
     pub closed: bool,
 }
@@ -295,12 +297,18 @@ impl Platform {
             number,
             from,
             into,
+            fork,
             closed,
         } = request.clone();
         if closed {
             return self.close_request(app, number, actor).await;
         }
-        let reference = Reference::PullRequest { number, from, into };
+        let reference = Reference::PullRequest {
+            number,
+            from,
+            into,
+            fork,
+        };
         let settings = self.shared.ports.store.repository(app).await?;
         if !settings.follow.wants(&reference) {
             return Ok(());

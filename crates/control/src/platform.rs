@@ -26,6 +26,7 @@ use crate::hub::Hub;
 use crate::intake::{self, Intake};
 use crate::keeper::{Keeper, Snapshot};
 use crate::notify;
+use crate::preview::{self, Previews};
 use crate::run::Runs;
 use crate::source::clear_leftovers;
 
@@ -115,6 +116,7 @@ pub(crate) struct Shared {
     pub(crate) intake: Intake,
     pub(crate) follower: Follower,
     pub(crate) removals: Removals,
+    pub(crate) previews: Previews,
     pub(crate) runs: Runs,
     bell: watch::Sender<()>,
     keepers: Mutex<BTreeMap<EnvironmentId, Keeper>>,
@@ -149,6 +151,7 @@ impl Platform {
             intake,
             follower,
             removals: Removals::default(),
+            previews: Previews::default(),
             runs: Runs::default(),
             bell: watch::Sender::new(()),
             keepers,
@@ -161,6 +164,8 @@ impl Platform {
         shared.resume_destructions().await?;
         shared.resume_runs().await?;
         let work = notify::run(Arc::clone(&shared), shared.stopping());
+        shared.spawn(work);
+        let work = preview::watch::run(Arc::clone(&shared), shared.stopping());
         shared.spawn(work);
         let platform = Self { shared };
         let stop = platform.shared.stopping();
@@ -181,19 +186,31 @@ impl Platform {
 
     /// Makes an environment, and registers its app when it is new. Returns whether it is new.
     pub async fn create_environment(&self, id: &EnvironmentId, actor: &str) -> Result<bool, Error> {
+        let environment = Environment::new(id.clone());
+        self.create(environment, actor, None).await
+    }
+
+    /// Makes an environment of which something is known already. Returns whether it is new.
+    pub(crate) async fn create(
+        &self,
+        environment: Environment,
+        actor: &str,
+        words: Option<String>,
+    ) -> Result<bool, Error> {
+        let id = &environment.id;
         if self.shared.keepers().contains_key(id) {
             return Ok(false);
         }
         self.register(&id.app, actor).await?;
         let store = &self.shared.ports.store;
         let now = self.shared.ports.clock.now();
-        let environment = Environment::new(id.clone());
         let unreadable = |source| Error::Unreadable {
             environment: id.clone(),
             source,
         };
         let document = serde_json::to_value(&environment).map_err(unreadable)?;
-        let created = self.shared.event(actor, "environment.created", id);
+        let mut created = self.shared.event(actor, "environment.created", id);
+        created.reason = words;
         let engine = self.shared.ports.engine.capabilities().engine;
         let created = store
             .create_environment(id, &engine, &document, now, &[created])

@@ -6,12 +6,14 @@ mod keeper;
 mod log;
 mod observe;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
+use towpath_model::delivery::DeliveryFile;
 use towpath_model::event::NewEvent;
 use towpath_model::id::{AppName, EnvironmentName, ReleaseNumber, RunId, RunNumber};
 use towpath_model::pipeline::command::Refusal;
@@ -20,6 +22,7 @@ use towpath_model::pipeline::run::Run;
 use towpath_model::pipeline::{Push, Reference};
 use towpath_store::{NewRelease, ReleaseOfRun, StoredRun};
 
+use crate::checkout::Checkout;
 use crate::error::Error;
 use crate::platform::{Platform, Shared};
 use keeper::RunKeeper;
@@ -89,7 +92,8 @@ impl Platform {
             return Ok(Some(number));
         }
         let checkout = shared.check_out(&push.app, &push.source).await?;
-        let Some(plan) = plan(checkout.file(), &push) else {
+        let file = self.file_for(&checkout, &push).await;
+        let Some(plan) = plan(&file, &push) else {
             return Ok(None);
         };
         checkout.check(&plan).await?;
@@ -126,7 +130,59 @@ impl Platform {
         let last = own.find(|run| run.push.reference == push.reference);
         let same = last.filter(|last| last.push.commit == push.commit);
         let same = same.filter(|last| last.push.source == push.source);
+        // The preview of a pull request that was closed and is open again is to be made again.
+        let same = same.filter(|last| last.outcome.is_none() || !self.has_lost_preview(last));
         Ok(same.map(|last| last.number))
+    }
+
+    /// Tells whether a preview that a run made is gone.
+    fn has_lost_preview(&self, run: &Run) -> bool {
+        let mut previews = run.targets.iter().filter(|one| one.preview.is_some());
+        previews.any(|one| {
+            let id = run.environment(&one.environment);
+            self.snapshot(&id).is_err() || self.is_being_destroyed(&id)
+        })
+    }
+
+    /// Returns the delivery file by which a push is delivered: its own. What is said of previews for
+    /// forks is what the branch says that it is meant for.
+    async fn file_for<'c>(&self, checkout: &'c Checkout, push: &Push) -> Cow<'c, DeliveryFile> {
+        let Reference::PullRequest {
+            into, fork: true, ..
+        } = &push.reference
+        else {
+            return Cow::Borrowed(checkout.file());
+        };
+        let mut file = checkout.file().clone();
+        let previews = self.previews_of_branch(&push.app, into).await;
+        file.previews = previews.unwrap_or_default();
+        Cow::Owned(file)
+    }
+
+    /// Stops the runs of a pull request.
+    pub(crate) async fn cancel_runs_of_request(
+        &self,
+        app: &AppName,
+        number: u64,
+        actor: &str,
+    ) -> Result<(), Error> {
+        let of_request = |run: &Run| {
+            let reference = &run.push.reference;
+            matches!(reference, Reference::PullRequest { number: own, .. } if *own == number)
+        };
+        let runs: Vec<RunId> = {
+            let runs = self.shared.runs.lock();
+            let own = runs.iter().filter(|(id, _)| &id.app == app);
+            let own = own.filter(|(_, keeper)| of_request(&keeper.run()));
+            own.map(|(id, _)| id.clone()).collect()
+        };
+        for id in runs {
+            match self.cancel_run(&id, actor).await {
+                Ok(()) | Err(Error::RunRefused(_) | Error::Stopping) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Brings a release to an environment, behind its gates: that of the environment it comes from,
@@ -337,7 +393,7 @@ impl Shared {
     fn refuse_unproven(
         &self,
         app: &AppName,
-        file: &towpath_model::delivery::DeliveryFile,
+        file: &DeliveryFile,
         to: &EnvironmentName,
         release: ReleaseNumber,
     ) -> Result<(), Error> {

@@ -7,6 +7,7 @@ mod decode;
 mod dockerfile;
 mod notify;
 pub mod pipeline;
+mod preview;
 mod reader;
 mod scaffold;
 mod schema;
@@ -30,9 +31,11 @@ use reader::{Decode as _, Reader};
 
 pub use dockerfile::dockerfile_of;
 pub use notify::{IncomingWebhook, NotifySettings, SmtpSettings, WebhookSettings};
+pub use preview::PreviewSettings;
 pub use scaffold::{Surroundings, needs_containers, scaffold, scaffold_with};
 pub use schema::schema;
 pub(crate) use text::thousandths;
+pub use text::{InvalidText, duration};
 
 /// The name of the delivery file.
 pub const FILE_NAME: &str = "towpath.yaml";
@@ -113,6 +116,9 @@ pub struct DeliveryFile {
     /// Who is in a group, by its name: those who may approve a deployment.
     #[schemars(default)]
     pub groups: BTreeMap<String, Vec<String>>,
+    /// Previews: environments on demand and for pull requests, which go by themselves.
+    #[schemars(default)]
+    pub previews: PreviewSettings,
     /// Who is told of what happens: targets by name, each with what it wants to be told. Default:
     /// nobody.
     #[schemars(with = "BTreeMap<String, NotifySettings>", default)]

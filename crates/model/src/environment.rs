@@ -17,6 +17,7 @@ use crate::deployment::Deployment;
 use crate::id::{EnvironmentId, InstanceId, ReleaseNumber, ServiceName, WorkloadId};
 use crate::instance::{Backoff, Instance};
 use crate::observation::Network;
+use crate::preview::Preview;
 use crate::release::{RenderedService, Rendering};
 use crate::routing::RouteMode;
 use crate::routing::{NameServer, Route};
@@ -67,6 +68,9 @@ pub struct Environment {
     /// What was taken over from Docker Compose, where that is how it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
+    /// What makes it a preview, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
 }
 
 impl Environment {
@@ -96,6 +100,7 @@ impl Environment {
             traffic: RouteMode::Serving,
             networks: BTreeMap::new(),
             adopted: None,
+            preview: None,
         }
     }
 

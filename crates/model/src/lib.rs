@@ -26,6 +26,7 @@ pub mod observation;
 pub mod pipeline;
 pub mod plan;
 pub mod port;
+pub mod preview;
 mod reconcile;
 pub mod release;
 pub mod render;

@@ -11,6 +11,7 @@ use crate::id::{
     AppName, Digest, ReleaseNumber, SecretName, SecretVersion, ServiceName, WorkloadId,
 };
 use crate::notify::Targets;
+use crate::preview::Terms;
 use crate::rollout::Settings;
 use crate::routing::{Protocol, RoutePolicy};
 use crate::workload::WorkloadSpec;
@@ -50,6 +51,9 @@ pub struct Rendering {
     /// Who is told of what happens in the environment.
     #[serde(default, skip_serializing_if = "Targets::is_empty")]
     pub notify: Targets,
+    /// What is said of previews that are like the environment, where anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Terms>,
 }
 
 impl PartialEq for Rendering {
@@ -62,13 +66,15 @@ impl PartialEq for Rendering {
             settings,
             source,
             notify,
+            preview,
         } = self;
         std::ptr::eq(self, other)
             || (*services == other.services
                 && *secrets == other.secrets
                 && *settings == other.settings
                 && *source == other.source
-                && *notify == other.notify)
+                && *notify == other.notify
+                && *preview == other.preview)
     }
 }
 

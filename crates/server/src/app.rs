@@ -106,6 +106,8 @@ fn endpoints() -> OpenApiRouter<Context> {
             endpoint::environment::release_hold
         ))
         .routes(routes!(endpoint::environment::traffic))
+        .routes(routes!(endpoint::preview::create))
+        .routes(routes!(endpoint::preview::extend))
         .routes(routes!(endpoint::adoption::projects))
         .routes(routes!(endpoint::adoption::plan))
         .routes(routes!(

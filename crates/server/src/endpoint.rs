@@ -8,6 +8,7 @@ pub(crate) mod environment;
 pub(crate) mod event;
 pub(crate) mod log;
 pub(crate) mod notify;
+pub(crate) mod preview;
 pub(crate) mod release;
 pub(crate) mod repository;
 pub(crate) mod run;

@@ -174,6 +174,8 @@ struct Places {
     number: &'static str,
     from: &'static str,
     into: &'static str,
+    /// The repositories of both branches, by what tells them apart.
+    repositories: [&'static str; 2],
 }
 
 /// Reads a pull request.
@@ -195,8 +197,17 @@ fn pull_request(
         number: number.ok_or_else(|| missing(places.number))?,
         from: branch(places.from)?,
         into: branch(places.into)?,
+        fork: is_fork(body, places),
         closed,
     }))
+}
+
+/// Tells whether a pull request is from another repository. One that does not say where it is from is:
+/// that of a repository which was removed.
+fn is_fork(body: &Value, places: &Places) -> bool {
+    let [from, into] = places.repositories.map(|place| body.pointer(place));
+    let is_same = from == into && from.is_some_and(|id| !id.is_null());
+    !is_same
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use towpath_model::id::{EnvironmentId, ServiceName};
 
 use crate::{Error, Store, row};
 
+/// What the keys of ports begin with that are not those of a service.
+const PUBLISHED: char = ':';
+
 impl Store {
     /// Gives a service of an environment a port of its own, the lowest of `range` that is not given
     /// away and for which `is_free` says yes. A service that has one keeps it, whatever the range
@@ -21,13 +24,38 @@ impl Store {
         range: RangeInclusive<u16>,
         is_free: impl Fn(u16) -> bool,
     ) -> Result<u16, Error> {
+        self.allocate(environment, service.as_str(), range, is_free)
+            .await
+    }
+
+    /// Gives an environment a port of its own in place of one on which another environment is reached,
+    /// by the rules of [`Store::allocate_port`].
+    pub async fn allocate_port_in_place_of(
+        &self,
+        environment: &EnvironmentId,
+        published: u16,
+        range: RangeInclusive<u16>,
+        is_free: impl Fn(u16) -> bool,
+    ) -> Result<u16, Error> {
+        // No service has such a name.
+        let key = format!("{PUBLISHED}{published}");
+        self.allocate(environment, &key, range, is_free).await
+    }
+
+    async fn allocate(
+        &self,
+        environment: &EnvironmentId,
+        service: &str,
+        range: RangeInclusive<u16>,
+        is_free: impl Fn(u16) -> bool,
+    ) -> Result<u16, Error> {
         let mut write = self.database.write().await?;
         let present: Option<i64> = sqlx::query_scalar(
             "SELECT port FROM ports WHERE app = $1 AND environment = $2 AND service = $3",
         )
         .bind(environment.app.as_str())
         .bind(environment.name.as_str())
-        .bind(service.as_str())
+        .bind(service)
         .fetch_optional(&mut *write)
         .await?;
         if let Some(present) = present {
@@ -42,7 +70,7 @@ impl Store {
             .bind(i64::from(port))
             .bind(environment.app.as_str())
             .bind(environment.name.as_str())
-            .bind(service.as_str())
+            .bind(service)
             .execute(&mut *write)
             .await?;
         write.commit().await?;
@@ -61,7 +89,9 @@ impl Store {
                 .bind(environment.name.as_str())
                 .fetch_all(&mut *read)
                 .await?;
-        rows.into_iter()
+        let of_services = rows.into_iter();
+        let of_services = of_services.filter(|(service, _)| !service.starts_with(PUBLISHED));
+        of_services
             .map(|(service, port)| {
                 Ok((row::text(&service, "service")?, row::number(port, "port")?))
             })

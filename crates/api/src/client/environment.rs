@@ -10,9 +10,9 @@ use super::transport::Body;
 use super::{Client, Error, JsonStream, LogFilter, Query, segment};
 use crate::{
     AdoptRequest, Adopted, AdoptionPlan, AdoptionState, ComposeProject, Created, DeployRequest,
-    Deployment, Environment, EnvironmentSummary, HoldRequest, LogLine, NotifyTest,
-    NotifyTestRequest, Plan, PlanRequest, Progress, RedeployRequest, Requested, RollbackRequest,
-    ScaleRequest, Secret, SecretSet, Traffic,
+    Deployment, Environment, EnvironmentSummary, ExtendRequest, HoldRequest, LogLine, NotifyTest,
+    NotifyTestRequest, Plan, PlanRequest, Preview, PreviewCreated, PreviewRequest, Progress,
+    RedeployRequest, Requested, RollbackRequest, ScaleRequest, Secret, SecretSet, Traffic,
 };
 
 /// A request with no fields.
@@ -39,6 +39,27 @@ impl Client {
     pub async fn create_environment(&self, id: &EnvironmentId) -> Result<Created, Error> {
         let body = self.json(&Nothing {})?;
         let answer = self.transport.send(Method::PUT, &of(id, ""), body).await?;
+        self.read(answer).await
+    }
+
+    /// Makes a preview, and asks for the deployment of its release.
+    pub async fn create_preview(
+        &self,
+        id: &EnvironmentId,
+        request: &PreviewRequest,
+    ) -> Result<PreviewCreated, Error> {
+        self.post(&of(id, "/preview"), request).await
+    }
+
+    /// Has a preview go so long from now.
+    pub async fn extend_preview(
+        &self,
+        id: &EnvironmentId,
+        request: &ExtendRequest,
+    ) -> Result<Preview, Error> {
+        let body = self.json(request)?;
+        let path = of(id, "/preview/ttl");
+        let answer = self.transport.send(Method::PUT, &path, body).await?;
         self.read(answer).await
     }
 

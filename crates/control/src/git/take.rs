@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use towpath_model::delivery::PreviewSettings;
 use towpath_model::event::NewEvent;
 use towpath_model::id::{AppName, Digest, RunNumber};
 use towpath_model::pipeline::{Push, Reference};
@@ -64,6 +65,10 @@ impl Platform {
             let gone = self.moved(app, name, taken.get(name), None, actor);
             ports.store.record_reference(app, name, None, &gone).await?;
         }
+        if settings.outside.is_some() {
+            self.close_requests_without_branch(app, &present, actor)
+                .await?;
+        }
         let mut quiet = Vec::new();
         let mut handed_on = Vec::new();
         for (name, commit) in &present {
@@ -119,13 +124,54 @@ impl Platform {
         Ok(taken.into_iter().collect())
     }
 
-    /// Forgets a pull request that is over.
+    /// Ends the pull requests that have a preview and whose branch is gone: nobody may have said that
+    /// they are over.
+    async fn close_requests_without_branch(
+        &self,
+        app: &AppName,
+        present: &BTreeMap<String, CommitId>,
+        actor: &str,
+    ) -> Result<(), Error> {
+        for snapshot in self.shared.snapshots() {
+            let environment = &snapshot.environment;
+            let preview = environment.preview.as_ref();
+            let request = preview.and_then(|preview| preview.request.as_ref());
+            let Some(request) = request.filter(|one| !one.is_fork && &environment.id.app == app)
+            else {
+                continue;
+            };
+            if !present.contains_key(&format!("refs/heads/{}", request.from)) {
+                self.close_request(app, request.number, actor).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what the delivery file of a branch says of previews; `None` where there is none that
+    /// can be read.
+    pub(crate) async fn previews_of_branch(
+        &self,
+        app: &AppName,
+        branch: &str,
+    ) -> Option<PreviewSettings> {
+        let ports = &self.shared.ports;
+        let present = ports.repositories.references(app).await.ok()?;
+        let commit = present.get(&format!("refs/heads/{branch}"))?;
+        let directory = ports.store.repository(app).await.ok()?.follow.directory;
+        let source = self.commit_source(app, &directory, commit, &Objects::Kept);
+        let source = source.await.ok()?;
+        let checkout = self.shared.check_out(app, &source.digest).await.ok()?;
+        Some(checkout.file().previews.clone())
+    }
+
+    /// Forgets a pull request that is over, and removes its preview.
     pub(crate) async fn close_request(
         &self,
         app: &AppName,
         number: u64,
         actor: &str,
     ) -> Result<(), Error> {
+        self.end_preview_of(app, number, actor).await?;
         let ports = &self.shared.ports;
         let name = pull_request_reference(number);
         let removed = ports.repositories.remove_reference(app, &name).await;

@@ -8,14 +8,13 @@ use jiff::Timestamp;
 use towpath_model::command::Request;
 use towpath_model::deployment::{Kind, Origin};
 use towpath_model::event::NewEvent;
-use towpath_model::id::{EnvironmentId, EnvironmentName, ReleaseNumber};
+use towpath_model::id::{EnvironmentId, EnvironmentName, ReleaseNumber, SecretName};
 use towpath_model::pipeline::observation::Observation;
 use towpath_model::pipeline::run::{Job, Run};
 use towpath_model::pipeline::step::Action;
 use towpath_model::pipeline::{JOB_SERVICE, Reference};
 use towpath_model::port::Volumes;
 use towpath_model::release::Rendering;
-use towpath_model::render::Draft;
 
 use super::keeper::Task;
 use super::log::Collector;
@@ -115,8 +114,12 @@ impl Task {
         let origin = self.origin(target.attempt);
         let id = self.run.environment(environment);
         let (release, actor) = (self.run.release, self.run.push.actor.clone());
+        let (preview, rendered_as) = (target.preview.clone(), target.rendered_as().clone());
         let platform = self.platform();
-        platform.create_environment(&id, &actor).await?;
+        match preview {
+            Some(preview) => platform.keep_preview(&id, &preview, &actor).await?,
+            None => drop(platform.create_environment(&id, &actor).await?),
+        }
         if self.shared.deployment_for(&id, origin).await?.is_some() {
             return Ok(());
         }
@@ -124,7 +127,7 @@ impl Task {
         let rendering = if let Some(rendering) = known {
             rendering
         } else {
-            let draft = self.checkout().await?.draft(environment).await?;
+            let draft = self.checkout().await?.draft(&rendered_as).await?;
             platform.render(&id, &draft).await?
         };
         let asked = Asked {
@@ -155,7 +158,11 @@ impl Task {
         let variables = self.variables(&job);
         let draft = self.checkout().await?.draft_of_job(&job, variables).await?;
         let like = self.run.environment(&job.like);
-        self.shared.lend_secrets(&like, &id, &draft).await?;
+        // Whoever wrote the commit of a fork need not be allowed to know them.
+        if !self.run.push.reference.is_fork() {
+            let secrets: Vec<&SecretName> = draft.secrets().into_iter().collect();
+            self.shared.lend_secrets(&like, &id, &secrets).await?;
+        }
         let rendering = platform.pinned(&id, &draft).await?;
         let asked = Asked {
             id,
@@ -326,17 +333,16 @@ impl Platform {
 }
 
 impl Shared {
-    /// Gives the environment of a job the secrets that it reads, as another environment has them.
-    /// They go with the environment.
-    async fn lend_secrets(
+    /// Gives an environment secrets as another one has them. They go with the environment.
+    pub(crate) async fn lend_secrets(
         &self,
         from: &EnvironmentId,
         to: &EnvironmentId,
-        draft: &Draft,
+        secrets: &[&SecretName],
     ) -> Result<(), Error> {
         let store = &self.ports.store;
         let versions = store.latest_versions(from).await?;
-        for name in draft.secrets() {
+        for name in secrets.iter().copied() {
             // One without a value is complained of when the draft is pinned.
             if let Some(version) = versions.get(name) {
                 let value = store.reveal_secret(from, name, *version).await?;
@@ -349,8 +355,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Has the environment of a job removed, with all that it has.
-    async fn discard(self: &Arc<Self>, id: &EnvironmentId) -> Result<(), Error> {
+    /// Has an environment removed, with all that it has.
+    pub(crate) async fn discard(self: &Arc<Self>, id: &EnvironmentId) -> Result<(), Error> {
         if self.removals.has(id) {
             return Ok(());
         }

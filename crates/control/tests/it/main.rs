@@ -10,5 +10,6 @@
 mod destroy;
 mod notify;
 mod platform;
+mod preview;
 mod run;
 mod site;

@@ -9,6 +9,7 @@ use towpath_compose::diagnostic::Diagnostic;
 
 use super::{
     Delivery, EnvironmentSettings, Health, NotifySettings, Rollout, ServiceSettings, notify,
+    preview,
 };
 use crate::id::TargetName;
 use crate::routing::FULL_WEIGHT;
@@ -28,6 +29,7 @@ pub(super) fn check(delivery: &Delivery) -> Vec<Diagnostic> {
         checker.service(name.as_str(), service);
     }
     checker.pipeline();
+    checker.previews();
     checker.found
 }
 
@@ -121,6 +123,21 @@ impl Checker<'_> {
         }
     }
 
+    fn previews(&mut self) {
+        let file = &self.delivery.file;
+        for fault in preview::faults(file) {
+            let path = fault.path.iter().map(String::as_str);
+            let path: Vec<&str> = std::iter::once("previews").chain(path).collect();
+            self.refuse(&path, &fault.message, &fault.help);
+        }
+        for name in file.environments.keys() {
+            if preview::is_taken(name, file) {
+                let message = format!("`{name}` is the name of a pull request's preview");
+                self.refuse(&["environments", name.as_str()], &message, "use another");
+            }
+        }
+    }
+
     fn service(&mut self, name: &str, service: &ServiceSettings) {
         if let Some(health) = &service.health {
             self.health(&["services", name, "health"], health);
@@ -203,7 +220,7 @@ fn is_variable(text: &str) -> bool {
 }
 
 /// Tells whether `text` is a host name, or one with `*.` in front (RFC 1123 section 2.1).
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let name = text.strip_prefix("*.").unwrap_or(text);
     let label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -30,6 +30,7 @@ impl Decode for DeliveryFile {
             services: fields.take_or_default("services", reader),
             pipeline: fields.take_or_default("pipeline", reader),
             groups: fields.take_or_default("groups", reader),
+            previews: fields.take_or_default("previews", reader),
             notify: fields.take_or_default("notify", reader),
         };
         fields.later(&[("schedules", "schedules")]);
@@ -412,7 +413,7 @@ impl Decode for On {
 }
 
 /// A fixed number of instances.
-struct Scale(u32);
+pub(super) struct Scale(pub(super) u32);
 
 impl Decode for Scale {
     fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {

@@ -8,7 +8,7 @@ use crate::pipeline::window::{Freeze, Window};
 /// Text that does not follow its small language. The message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {kind}: write {example}")]
-pub(super) struct InvalidText {
+pub struct InvalidText {
     /// The text that was refused.
     pub text: String,
     /// What it was meant to be.
@@ -36,7 +36,7 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// Reads a duration such as `500ms`, `30s`, `5m`, `1h30m`, `1.5h` or `2d`: numbers with units, the
 /// sum of which counts. A bare `0` is a duration too. The longest is some 584 years.
-pub(super) fn duration(text: &str) -> Result<Duration, InvalidText> {
+pub fn duration(text: &str) -> Result<Duration, InvalidText> {
     let error = || {
         let example = "a number with a unit, such as `500ms`, `30s`, `5m` or `1h30m`";
         invalid(text, "duration", example)

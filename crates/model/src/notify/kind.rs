@@ -158,6 +158,12 @@ pub const KINDS: &[Kind] = &[
     .next(&["towpath release"]),
     on("environment.released", Info, "is on hold no more"),
     on("environment.destroyed", Warning, "was destroyed"),
+    on("environment.expiring", Info, "is a preview, and goes soon").next(&["towpath env extend"]),
+    on(
+        "environment.expired",
+        Info,
+        "was a preview, and its time is over",
+    ),
     on("instance.exited", Warning, "ended by itself")
         .next(LOOK)
         .begins(SERVICE),

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use super::glob;
 use super::push::{Push, Reference};
-use super::run::{Gates, Job, JobState, Target, TargetState};
+use super::run::{Gates, Job, JobState, PreviewTarget, Target, TargetState};
 use crate::delivery::pipeline::{
     Approvals, Condition, DeploySettings, JOB_TIMEOUT, JobSettings, MAIN_BRANCHES, Trigger,
 };
 use crate::delivery::{DEFAULT_ENVIRONMENT, DeliveryFile};
 use crate::id::{EnvironmentName, JobName};
+use crate::preview::{OfRequest, environment_of};
 
 /// What a push begins.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +48,7 @@ pub fn promotion(file: &DeliveryFile, push: &Push, to: &EnvironmentName) -> Opti
 
 /// Returns the environments that begin with the push, and those that come after them by themselves.
 fn targets(file: &DeliveryFile, push: &Push) -> Vec<Target> {
-    let mut targets: Vec<Target> = Vec::new();
+    let mut targets: Vec<Target> = preview(file, push).into_iter().collect();
     let names = file.environment_names();
     for name in &names {
         if begins(&file.deploy(name), push) {
@@ -125,7 +126,43 @@ fn target(file: &DeliveryFile, name: &EnvironmentName, after: Option<Environment
         deployment: None,
         delivered_at: None,
         approvals: Vec::new(),
+        preview: None,
     }
+}
+
+/// Returns the preview of a pull request, where those of its kind have one.
+fn preview(file: &DeliveryFile, push: &Push) -> Option<Target> {
+    let Reference::PullRequest {
+        number, from, fork, ..
+    } = &push.reference
+    else {
+        return None;
+    };
+    let settings = &file.previews;
+    if !settings.pull_requests || (*fork && !settings.forks) {
+        return None;
+    }
+    let like = file.preview_from();
+    let preview = PreviewTarget {
+        request: OfRequest {
+            number: *number,
+            from: from.clone(),
+            is_fork: *fork,
+        },
+        terms: file.preview_terms(&like),
+        like,
+    };
+    Some(Target {
+        environment: environment_of(*number).ok()?,
+        gates: Gates::default(),
+        after: None,
+        state: TargetState::Waiting,
+        attempt: 1,
+        deployment: None,
+        delivered_at: None,
+        approvals: Vec::new(),
+        preview: Some(preview),
+    })
 }
 
 /// Returns all jobs of a file, whatever begins them.
@@ -179,7 +216,7 @@ fn made(wanted: &[&JobSettings], like: &EnvironmentName) -> Vec<Job> {
 /// Returns the environment that jobs have theirs like where they do not say it.
 fn like(file: &DeliveryFile, targets: &[Target]) -> EnvironmentName {
     let names = file.environment_names();
-    let first = targets.first().map(|target| target.environment.clone());
+    let first = targets.first().map(|target| target.rendered_as().clone());
     let dev = names
         .iter()
         .find(|name| name.as_str() == DEFAULT_ENVIRONMENT);

@@ -324,7 +324,9 @@ fn isolate(draft: &mut Draft) {
     };
 }
 
-fn isolate_container(container: &mut Container) {
+/// Cuts a container off from what is not its environment's own: nothing is published, no network or
+/// volume is another one's, nothing of the machine is written to.
+pub(crate) fn isolate_container(container: &mut Container) {
     container.published.clear();
     container.naming.mac_address = None;
     if let NetworkMode::Networks(networks) = &mut container.network {
@@ -337,6 +339,9 @@ fn isolate_container(container: &mut Container) {
     }
     for volume in container.volumes.values_mut() {
         volume.external = None;
+        // Another volume with the same options would be the same directory or share.
+        volume.driver = None;
+        volume.driver_opts.clear();
     }
     for mount in &mut container.mounts {
         if matches!(mount.source, MountSource::Path { .. }) && !mount.read_only {

@@ -45,9 +45,19 @@ pub enum Reference {
         from: String,
         /// The branch that it is meant for.
         into: String,
+        /// Whether the branch that it is from is in another repository.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        fork: bool,
     },
     /// Nothing: the files of a directory as they are.
     WorkingTree,
+}
+
+impl Reference {
+    /// Tells whether it is of somebody who need not be allowed to push: they are given no secrets.
+    pub fn is_fork(&self) -> bool {
+        matches!(self, Self::PullRequest { fork: true, .. })
+    }
 }
 
 impl fmt::Display for Reference {

@@ -14,6 +14,7 @@ use crate::duration;
 use crate::id::{
     AppName, DeploymentNumber, EnvironmentId, EnvironmentName, JobName, ReleaseNumber, RunNumber,
 };
+use crate::preview::{OfRequest, Terms};
 
 /// One run: a push on its way through jobs and environments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -204,9 +205,29 @@ pub struct Target {
     pub delivered_at: Option<Timestamp>,
     /// Who approved this attempt.
     pub approvals: Vec<Approval>,
+    /// What is to be a preview, where the environment is one that the run makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewTarget>,
+}
+
+/// A preview that a run makes where it is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewTarget {
+    /// The environment that it is like.
+    pub like: EnvironmentName,
+    /// The pull request that it goes with.
+    pub request: OfRequest,
+    /// What the delivery file says of it.
+    pub terms: Terms,
 }
 
 impl Target {
+    /// Returns the environment of the delivery file that the release is rendered for.
+    pub fn rendered_as(&self) -> &EnvironmentName {
+        let preview = self.preview.as_ref();
+        preview.map_or(&self.environment, |preview| &preview.like)
+    }
+
     /// Tells whether all traffic is on the release there.
     pub fn is_delivered(&self) -> bool {
         matches!(self.state, TargetState::Delivered | TargetState::Succeeded)

@@ -90,6 +90,7 @@ mod tests {
             number: 7,
             from: "feature".to_owned(),
             into: into.to_owned(),
+            fork: false,
         }
     }
 

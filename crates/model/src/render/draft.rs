@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::container::Image;
 use crate::id::{Digest, SecretName, SecretVersion, ServiceName, WorkloadId};
 use crate::notify::Targets;
+use crate::preview::Terms;
 use crate::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
 use crate::rollout::Settings;
 use crate::routing::{Protocol, RoutePolicy};
@@ -31,6 +32,9 @@ pub struct Draft {
     /// Who is told of what happens in the environment.
     #[serde(default, skip_serializing_if = "Targets::is_empty")]
     pub notify: Targets,
+    /// What is said of previews that are like the environment, where anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Terms>,
 }
 
 /// One service of a draft.
@@ -103,6 +107,20 @@ impl fmt::Display for MissingSecrets {
 }
 
 impl Draft {
+    /// Makes a draft again of a rendering whose secrets are to be pinned anew, in another environment.
+    pub fn of(rendering: &Rendering) -> Self {
+        let services = rendering.services.iter();
+        let services = services.map(|(name, one)| (name.clone(), DraftService::of(one)));
+        Self {
+            services: services.collect(),
+            secret_sources: BTreeMap::new(),
+            settings: rendering.settings.clone(),
+            source: rendering.source.clone(),
+            notify: rendering.notify.clone(),
+            preview: rendering.preview.clone(),
+        }
+    }
+
     /// Returns the names of all secrets that its services read.
     pub fn secrets(&self) -> BTreeSet<&SecretName> {
         let services = self.services.values();
@@ -139,6 +157,7 @@ impl Draft {
             settings: self.settings.clone(),
             source: self.source.clone(),
             notify: self.notify.clone(),
+            preview: self.preview.clone(),
         })
     }
 }
@@ -173,6 +192,37 @@ impl Draft {
 }
 
 impl DraftService {
+    fn of(rendered: &RenderedService) -> Self {
+        let mut spec = WorkloadSpec::clone(&rendered.spec);
+        let secrets = std::mem::take(&mut spec.secrets).into_iter();
+        let secrets = secrets.map(|mount| SecretUse {
+            secret: mount.secret,
+            file: mount.file,
+            variable: mount.variable,
+        });
+        let with = std::mem::take(&mut spec.restart_with).into_iter();
+        if let Some(container) = &mut spec.container
+            && let Image::Built(recipe) = &mut container.image
+        {
+            for one in &mut recipe.secrets {
+                one.version = None;
+            }
+        }
+        Self {
+            secrets: secrets.collect(),
+            restart_with: with.map(|workload| workload.service).collect(),
+            spec,
+            replicas: rendered.replicas,
+            depends_on: rendered.depends_on.clone(),
+            role: rendered.role,
+            restart: rendered.restart,
+            routes: rendered.routes.clone(),
+            internal: rendered.internal,
+            policy: rendered.policy.clone(),
+            exclusive_at: rendered.exclusive_at.clone(),
+        }
+    }
+
     /// Returns the secrets that an instance is given, and those that its image is built with.
     pub(super) fn reads(&self) -> impl Iterator<Item = &SecretName> {
         let given = self.secrets.iter().map(|usage| &usage.secret);

@@ -15,6 +15,7 @@ use super::{address, alone, command, container, health, limits, mount, route, se
 use crate::container::{Image, MountSource};
 use crate::delivery::Engine;
 use crate::id::ServiceName;
+use crate::preview::Terms;
 use crate::release::{Condition, Restart, Role};
 use crate::workload::{Command, WorkloadSpec};
 
@@ -52,8 +53,19 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
         secret_sources: mount::sources(&context.inputs.loaded.project, secrets),
         settings: settings::settings(context),
         notify: context.inputs.delivery.file.targets(),
+        preview: terms(context),
         services,
     }
+}
+
+/// Returns what is said of previews that are like the environment; `None` when that is nothing.
+fn terms(context: &Context<'_>) -> Option<Terms> {
+    let terms = context
+        .inputs
+        .delivery
+        .file
+        .preview_terms(context.inputs.environment);
+    (terms != Terms::default()).then_some(terms)
 }
 
 /// Tells whether a container is made of the source tree, or has a part of it mounted.

@@ -44,6 +44,7 @@ fn rendering() -> Rendering {
         settings: settings(Strategy::Rolling),
         source: None,
         notify: BTreeMap::new(),
+        preview: None,
     }
 }
 

@@ -60,6 +60,15 @@ services:
     secrets: { API_KEY: api-key }
     policy: { connect_timeout: 1s, response_timeout: 500ms, idle_timeout: 1m, max_body: 10MiB, rate_limit: 100, sticky: true }
   migrate: { irreversible: true }
+previews:
+  from: production
+  domain: "{service}-{name}.preview.example.com"
+  limit: 3
+  ttl: 3d
+  scale: { web: 2 }
+  secrets_from: dev
+  pull_requests: true
+  forks: true
 notify:
   ops:
     teams: { url: { secret: teams-webhook } }

@@ -38,6 +38,7 @@ fn a_release_without_services_is_refused() {
             settings: Settings::default(),
             source: None,
             notify: BTreeMap::new(),
+            preview: None,
         }),
         settings: None,
         peers: BTreeMap::new(),

@@ -18,6 +18,7 @@ mod hold;
 mod names;
 mod notify;
 mod pipeline;
+mod preview;
 mod reference;
 mod render;
 mod render_build;

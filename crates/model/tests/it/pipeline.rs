@@ -181,6 +181,7 @@ impl Play {
             settings: Settings::default(),
             source: None,
             notify: BTreeMap::new(),
+            preview: None,
         };
         let request = Request {
             kind: Kind::Release,

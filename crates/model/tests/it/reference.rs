@@ -25,6 +25,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("ProcessSettings", "services.NAME.process"),
     ("Health", "services.NAME.health"),
     ("Policy", "services.NAME.policy"),
+    ("PreviewSettings", "previews"),
     ("NotifySettings", "notify.NAME"),
     ("IncomingWebhook", "notify.NAME.teams and slack"),
     ("SmtpSettings", "notify.NAME.smtp"),

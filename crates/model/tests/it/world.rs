@@ -120,6 +120,7 @@ impl World {
             settings,
             source: None,
             notify: BTreeMap::new(),
+            preview: None,
         };
         let release = ReleaseNumber(self.next_release);
         self.next_release += 1;

@@ -153,6 +153,7 @@ mod tests {
                 deployment: None,
                 delivered_at: None,
                 approvals: Vec::new(),
+                preview: None,
             }],
             stop: None,
             outcome: None,

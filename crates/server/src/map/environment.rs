@@ -9,6 +9,7 @@ use towpath_model::environment::{Environment, Lifecycle, PublishedRoute};
 use towpath_model::id::ServiceName;
 use towpath_model::instance::{Health, Instance, Phase};
 use towpath_model::observation::Observation;
+use towpath_model::preview::Preview;
 use towpath_model::release::RenderedService;
 use towpath_model::routing::{FULL_WEIGHT, Protocol, RouteMode};
 
@@ -35,6 +36,7 @@ pub(crate) fn summary(environment: &Environment, destroying: bool) -> api::Envir
         wanted: services.iter().map(|service| service.wanted).sum(),
         on_hold: environment.hold.is_some(),
         destroying,
+        preview: environment.preview.as_ref().map(preview),
     }
 }
 
@@ -79,6 +81,18 @@ pub(crate) fn environment(snapshot: &Snapshot, destroying: bool) -> api::Environ
         router_answers: observation.router.is_some(),
         engine_fault: engine_fault.clone(),
         destroying,
+        preview: environment.preview.as_ref().map(preview),
+    }
+}
+
+pub(crate) fn preview(preview: &Preview) -> api::Preview {
+    api::Preview {
+        like: preview.like.to_string(),
+        secrets_from: preview.secrets_from.as_ref().map(ToString::to_string),
+        pull_request: preview.request.as_ref().map(|request| request.number),
+        created_by: preview.created_by.clone(),
+        created_at: preview.created_at,
+        expires_at: preview.expires_at,
     }
 }
 

@@ -13,6 +13,10 @@ const PLACES: Places = Places {
     number: "/pullRequest/id",
     from: "/pullRequest/fromRef/displayId",
     into: "/pullRequest/toRef/displayId",
+    repositories: [
+        "/pullRequest/fromRef/repository/id",
+        "/pullRequest/toRef/repository/id",
+    ],
 };
 
 pub(super) fn verify(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> Result<(), Refused> {

@@ -14,6 +14,7 @@ const PLACES: Places = Places {
     number: "/number",
     from: "/pull_request/head/ref",
     into: "/pull_request/base/ref",
+    repositories: ["/pull_request/head/repo/id", "/pull_request/base/repo/id"],
 };
 
 pub(super) fn verify(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> Result<(), Refused> {

@@ -25,6 +25,10 @@ const PLACES: Places = Places {
     number: "/object_attributes/iid",
     from: "/object_attributes/source_branch",
     into: "/object_attributes/target_branch",
+    repositories: [
+        "/object_attributes/source_project_id",
+        "/object_attributes/target_project_id",
+    ],
 };
 
 /// Verifies a webhook. Where the secret is a signing token nothing but a signature is good.

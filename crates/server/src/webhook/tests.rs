@@ -72,6 +72,7 @@ fn request(forge: Forge, closed: bool) -> Told {
         number: 7,
         from: "basket".to_owned(),
         into: "main".to_owned(),
+        fork: false,
         closed,
     })
 }
@@ -82,7 +83,10 @@ type Case = (Forge, &'static str, Value, Told);
 fn like_github(action: &str) -> Value {
     json!({
         "action": action, "number": 7,
-        "pull_request": { "head": { "ref": "basket", "sha": "1b" }, "base": { "ref": "main" } },
+        "pull_request": {
+            "head": { "ref": "basket", "sha": "1b", "repo": { "id": 12 } },
+            "base": { "ref": "main", "repo": { "id": 12 } },
+        },
     })
 }
 
@@ -118,6 +122,7 @@ fn of_gitlab() -> Vec<Case> {
     let requested = |action: &str, told| {
         let body = json!({ "object_kind": "merge_request", "object_attributes": {
             "iid": 7, "action": action, "source_branch": "basket", "target_branch": "main",
+            "source_project_id": 12, "target_project_id": 12,
         } });
         case("Merge Request Hook", body, told)
     };
@@ -141,7 +146,9 @@ fn of_bitbucket() -> Vec<Case> {
     };
     let center = |event, told| {
         let body = json!({ "pullRequest": {
-            "id": 7, "fromRef": { "displayId": "basket" }, "toRef": { "displayId": "main" },
+            "id": 7,
+            "fromRef": { "displayId": "basket", "repository": { "id": 12 } },
+            "toRef": { "displayId": "main", "repository": { "id": 12 } },
         } });
         (Forge::BitbucketDataCenter, event, body, told)
     };
@@ -180,6 +187,42 @@ fn every_kind_of_webhook_tells_what_it_is_about() {
         assert_eq!((read.forge, &read.told), (forge, &told), "{event}");
         assert!(read.id.is_some(), "{forge:?} {event}");
     }
+}
+
+#[test]
+fn a_pull_request_from_another_repository_or_from_nowhere_is_that_of_a_fork() {
+    let of = |forge, event, body: &Value| {
+        let body = serde_json::to_vec(body).unwrap();
+        let headers = signed(forge, event, &body);
+        let told = read(&headers, &body, SECRET, Timestamp::UNIX_EPOCH)
+            .unwrap()
+            .told;
+        match told {
+            Told::Request(request) => request.fork,
+            told => panic!("{told:?}"),
+        }
+    };
+    let github = |repository: Value| {
+        let mut body = like_github("opened");
+        body["pull_request"]["head"]["repo"] = repository;
+        body
+    };
+    for repository in [json!({ "id": 13 }), Value::Null] {
+        let body = github(repository);
+        assert!(of(Forge::GitHub, "pull_request", &body), "{body}");
+        assert!(of(Forge::Gitea, "pull_request", &body), "{body}");
+    }
+    assert!(!of(
+        Forge::GitHub,
+        "pull_request",
+        &github(json!({ "id": 12 }))
+    ));
+    let (_, event, mut body, _) = of_gitlab().swap_remove(2);
+    body["object_attributes"]["source_project_id"] = json!(13);
+    assert!(of(Forge::GitLab, event, &body));
+    let (forge, event, mut body, _) = of_bitbucket().swap_remove(4);
+    body["pullRequest"]["fromRef"]["repository"]["id"] = json!(13);
+    assert!(of(forge, event, &body));
 }
 
 #[test]

@@ -33,7 +33,8 @@ test says when it is not up to date.
 | `logs` | a line with a `LogLine` each |
 | `stats` | a line with a `Usage` each; with `--no-stream` one |
 | `env ls` | a list of `EnvironmentSummary` |
-| `env create` | a `Created` |
+| `env create` | a `Created`; with `--from` a line with a `PreviewCreated`, then one with a `Progress` for each change, unless `--wait none` |
+| `env extend` | a `Preview` |
 | `env rm` | `id` (which environment), `removed` (true) |
 | `hold` | `id` (which environment), `on_hold` (true), `reason` |
 | `release-hold` | `id` (which environment), `on_hold` (false) |

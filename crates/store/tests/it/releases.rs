@@ -19,6 +19,7 @@ fn rendering(strategy: Strategy) -> Rendering {
         },
         source: None,
         notify: BTreeMap::new(),
+        preview: None,
     }
 }
 

@@ -45,6 +45,7 @@ async fn release_with(store: &Store, secret: &str, version: u32) -> Result<Relea
         settings: Settings::default(),
         source: None,
         notify: BTreeMap::new(),
+        preview: None,
     };
     store
         .insert_rendering(&production(), release.number, &rendering)

@@ -190,6 +190,7 @@ impl App {
             settings: settings(chance),
             source: None,
             notify: BTreeMap::new(),
+            preview: None,
         }
     }
 

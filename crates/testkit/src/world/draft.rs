@@ -52,6 +52,7 @@ pub fn draft(version: &str) -> Draft {
         },
         source: None,
         notify: BTreeMap::new(),
+        preview: None,
     }
 }
 

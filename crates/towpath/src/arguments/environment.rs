@@ -1,11 +1,12 @@
 //! The arguments of commands on environments: which one, and what of it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-use super::List;
+use super::{List, Wait};
 
 /// The environment that a command is about, which may be left out.
 #[derive(Debug, Clone, Default, Args)]
@@ -56,9 +57,50 @@ pub(crate) struct OnEnvironment {
 pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) target: Target,
+    /// Make a preview: like this environment, with the release that is stable there, with ports, host
+    /// names and new volumes of its own. It goes by itself, and its volumes with it
+    #[arg(long, value_name = "ENVIRONMENT")]
+    pub(crate) from: Option<String>,
+    /// How long the preview stays (3d, 12h); as the delivery file says when absent, else 7d
+    #[arg(long, value_name = "TIME", value_parser = ttl, requires = "from")]
+    pub(crate) ttl: Option<Duration>,
+    /// Another release of the environment that the preview is like
+    #[arg(long, value_name = "NUMBER", requires = "from")]
+    pub(crate) release: Option<u32>,
+    /// The environment whose secrets the preview reads; that which it is like when absent, unless
+    /// releases come to that one behind approvals
+    #[arg(long, value_name = "ENVIRONMENT", requires = "from")]
+    pub(crate) secrets_from: Option<String>,
+    /// What to wait for, of the preview's deployment
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: Wait,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `env extend`.
+#[derive(Debug, Args)]
+pub(crate) struct Extend {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// How long the preview stays from now on (3d, 12h), whatever was said before
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    pub(crate) ttl: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Reads how long a preview stays, in whole seconds.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let time = towpath_model::delivery::duration(text).map_err(|error| error.to_string())?;
+    match time.as_secs() {
+        0 => Err(format!(
+            "`{text}` is over before it began: write a second at least"
+        )),
+        seconds => Ok(Duration::from_secs(seconds)),
+    }
 }
 
 /// Arguments of `hold`.
@@ -269,8 +311,10 @@ pub(crate) struct SecretRemove {
 pub(crate) enum EnvCommand {
     /// List them
     Ls(List),
-    /// Make one
+    /// Make one: an empty one, or with --from a preview that goes by itself
     Create(Create),
+    /// Have a preview stay for longer, or go earlier
+    Extend(Extend),
     /// Stop everything in one, and remove it
     Rm(Remove),
 }

@@ -245,7 +245,7 @@ async fn set_missing_secrets(
     Ok(())
 }
 
-async fn print_urls(client: &Client, id: &EnvironmentId) -> Result<()> {
+pub(super) async fn print_urls(client: &Client, id: &EnvironmentId) -> Result<()> {
     for route in client.environment(id).await?.routes {
         if !route.internal {
             print(&format!("  {:<12} {}\n", route.service, route.url))?;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use tokio::time::Instant;
-use towpath_api::EnvironmentSummary;
 use towpath_api::client::Client;
+use towpath_api::{EnvironmentSummary, ExtendRequest, Preview, PreviewRequest};
 use towpath_model::id::EnvironmentId;
 
 use super::table::table;
-use super::{connect, print};
-use crate::arguments::{EnvCommand, OnEnvironment, Remove, Scale};
+use super::{connect, deploy, print, progress};
+use crate::arguments::{Create, EnvCommand, Extend, OnEnvironment, Remove, Scale, Wait};
 use crate::exit::{Failed, Failure};
 use crate::settings::Settings;
 
@@ -35,6 +35,8 @@ pub(crate) async fn run(command: &EnvCommand, settings: &Settings) -> Result<Exi
                 table(&columns, environments.iter().map(row))
             ))
         }
+        EnvCommand::Create(create) if create.from.is_some() => preview(create, settings).await,
+        EnvCommand::Extend(extend) => self::extend(extend, settings).await,
         EnvCommand::Create(create) => {
             let id = connect::target(&create.target, settings)?;
             let created = connect::client_or_start(settings)
@@ -57,6 +59,61 @@ pub(crate) async fn run(command: &EnvCommand, settings: &Settings) -> Result<Exi
     }
 }
 
+/// Makes a preview, and watches its release coming out.
+async fn preview(create: &Create, settings: &Settings) -> Result<ExitCode> {
+    let id = connect::target(&create.target, settings)?;
+    let client = connect::client(settings);
+    let request = PreviewRequest {
+        like: create.from.clone().unwrap_or_default(),
+        ttl_s: create.ttl.map(|ttl| ttl.as_secs()),
+        release: create.release,
+        secrets_from: create.secrets_from.clone(),
+    };
+    let made = client.create_preview(&id, &request).await?;
+    if create.json {
+        print(&format!("{}\n", serde_json::to_string(&made)?))?;
+    } else {
+        print(&format!(
+            "{id} is like {}, with release {}; {}\n",
+            made.preview.like,
+            made.release,
+            end(&made.preview)
+        ))?;
+    }
+    if create.wait == Wait::None {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (number, wait) = (made.deployment, create.wait);
+    let code = progress::watch(&client, &id, number, wait, create.json).await?;
+    if code == ExitCode::SUCCESS && !create.json {
+        deploy::print_urls(&client, &id).await?;
+    }
+    Ok(code)
+}
+
+async fn extend(extend: &Extend, settings: &Settings) -> Result<ExitCode> {
+    let id = connect::target(&extend.target, settings)?;
+    let request = ExtendRequest {
+        ttl_s: extend.ttl.as_secs(),
+    };
+    let client = connect::client(settings);
+    let preview = client.extend_preview(&id, &request).await?;
+    if extend.json {
+        return print(&format!("{}\n", serde_json::to_string(&preview)?));
+    }
+    print(&format!("{id}: {}\n", end(&preview)))
+}
+
+/// Says when a preview goes, and what goes with it.
+pub(crate) fn end(preview: &Preview) -> String {
+    let lender = match &preview.secrets_from {
+        Some(lender) if *lender != preview.like => format!(", with the secrets of {lender}"),
+        Some(_) | None => String::new(),
+    };
+    let then = preview.expires_at;
+    format!("it goes at {then:.0}, and its volumes with it{lender}")
+}
+
 fn row(environment: &EnvironmentSummary) -> Vec<String> {
     vec![
         environment.id.clone(),
@@ -67,18 +124,24 @@ fn row(environment: &EnvironmentSummary) -> Vec<String> {
         environment
             .deployment
             .map_or_else(String::new, |state| state.words().to_owned()),
-        remark(environment).to_owned(),
+        remark(environment),
     ]
 }
 
-fn remark(environment: &EnvironmentSummary) -> &'static str {
+fn remark(environment: &EnvironmentSummary) -> String {
+    let mut remarks = Vec::new();
     if environment.destroying {
-        "being destroyed"
+        remarks.push("being destroyed".to_owned());
     } else if environment.on_hold {
-        "on hold"
-    } else {
-        ""
+        remarks.push("on hold".to_owned());
     }
+    if let Some(preview) = &environment.preview {
+        let Preview {
+            like, expires_at, ..
+        } = preview;
+        remarks.push(format!("preview like {like}, goes at {expires_at:.0}"));
+    }
+    remarks.join("; ")
 }
 
 async fn destroy(remove: &Remove, settings: &Settings) -> Result<ExitCode> {

@@ -44,6 +44,14 @@ fn describe(environment: &Environment, now: Timestamp) -> String {
     if let Some(hold) = &environment.hold {
         text.push_str(&format!("on hold: {}\n", hold.reason));
     }
+    if let Some(preview) = &environment.preview {
+        let of = match preview.pull_request {
+            Some(number) => format!(" of pull request {number}"),
+            None => String::new(),
+        };
+        let end = super::environment::end(preview);
+        text.push_str(&format!("a preview{of} like {}: {end}\n", preview.like));
+    }
     if environment.destroying {
         text.push_str("it is being destroyed\n");
     }

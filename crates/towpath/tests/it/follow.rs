@@ -17,13 +17,13 @@ use crate::site::{LONGEST, Site};
 const COMPOSE: &str = "services: { web: { image: busybox, command: [sleep, \"1000\"] } }\n";
 
 /// A control plane that listens, and a repository that it follows.
-struct Scene {
-    site: Site,
+pub(crate) struct Scene {
+    pub(crate) site: Site,
     origin: PathBuf,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mut site = Site::new().listening();
         site.serve().await;
         let origin = site.root().join("origin");
@@ -37,17 +37,17 @@ impl Scene {
         scene
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("file://{}", self.origin.display())
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.origin.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
-    async fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn git(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("git");
         command
             .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.com"])
@@ -60,20 +60,20 @@ impl Scene {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    async fn commit(&self, message: &str) -> String {
+    pub(crate) async fn commit(&self, message: &str) -> String {
         self.git(&["add", "--all"]).await;
         self.git(&["commit", "--quiet", "-m", message]).await;
         self.git(&["rev-parse", "HEAD"]).await
     }
 
-    async fn follow(&self, more: &[&str]) {
+    pub(crate) async fn follow(&self, more: &[&str]) {
         let url = self.url();
         let words = ["repo", "set", "shop", &url, "--poll", "1h"];
         self.site.run(&[&words, more].concat()).await.exited(0);
     }
 
     /// Returns what was taken in or refused, oldest first: kind, subject and new commit.
-    async fn moves(&self) -> Vec<(String, String, Option<String>)> {
+    pub(crate) async fn moves(&self) -> Vec<(String, String, Option<String>)> {
         let events = self.site.client().events(&EventFilter::default()).await;
         let of = |event: Event| (event.what, event.subject, event.to);
         let moves = events.unwrap().into_iter().map(of);
@@ -83,7 +83,7 @@ impl Scene {
     }
 
     /// Waits until a commit was taken in.
-    async fn wait_for(&self, subject: &str, commit: &str) {
+    pub(crate) async fn wait_for(&self, subject: &str, commit: &str) {
         let deadline = Instant::now() + LONGEST;
         loop {
             let moves = self.moves().await;
@@ -99,7 +99,7 @@ impl Scene {
     }
 
     /// Sends a webhook as GitHub does, signed with this secret. Returns the status.
-    async fn webhook(&self, secret: &[u8], event: &str, id: &str, body: &Value) -> u16 {
+    pub(crate) async fn webhook(&self, secret: &[u8], event: &str, id: &str, body: &Value) -> u16 {
         let body = body.to_string();
         let signature = self.hmac(secret, &body).await;
         let head = format!(
@@ -117,7 +117,7 @@ impl Scene {
     }
 
     /// Signs as a forge does, by another program than ours.
-    async fn hmac(&self, secret: &[u8], body: &str) -> String {
+    pub(crate) async fn hmac(&self, secret: &[u8], body: &str) -> String {
         let script = "import hmac, sys; print(hmac.new(sys.argv[1].encode(), sys.argv[2].encode(), 'sha256').hexdigest())";
         let secret = std::str::from_utf8(secret).unwrap();
         let output = Command::new("python3")

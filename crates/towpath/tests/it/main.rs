@@ -26,6 +26,7 @@ mod notify;
 mod operate;
 mod orphans;
 mod pipeline;
+mod preview;
 mod push;
 mod secrecy;
 mod sides;
