@@ -129,12 +129,11 @@ impl Platform {
             environment: id.clone(),
             release,
         };
-        let rendering = match rendering {
-            Some(rendering) => rendering,
-            None => {
-                let made = self.rendering_for_preview(id, release).await?;
-                made.ok_or_else(missing)?
-            }
+        let rendering = if let Some(rendering) = rendering {
+            rendering
+        } else {
+            let made = self.rendering_for_preview(id, release).await?;
+            made.ok_or_else(missing)?
         };
         self.check_ports(id, &rendering, &[])?;
         Ok(Request {
