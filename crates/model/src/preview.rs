@@ -250,6 +250,11 @@ pub enum Refusal {
     /// What it is to be like is a preview.
     #[error("`{0}` is a preview itself: make one like `{1}`")]
     OfPreview(EnvironmentId, EnvironmentName),
+    /// It is a preview, where an environment of the delivery file is wanted.
+    #[error(
+        "`{0}` is a preview, and an environment of the delivery file has its name: remove it first"
+    )]
+    IsPreview(EnvironmentId),
     /// There are too many.
     #[error(
         "`{app}` has as many previews as it may have ({limit}): {present}; remove one (`towpath env rm --volumes`), or raise `previews.limit`"
@@ -292,6 +297,24 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Tells whether it is what was asked for that cannot be, and not for the state of things.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::Name(_)
+            | Self::OfPreview(..)
+            | Self::Guarded { .. }
+            | Self::Fork(_)
+            | Self::HostNetwork(_)
+            | Self::NoTime => true,
+            Self::Present(_)
+            | Self::NothingThere(_)
+            | Self::IsPreview(_)
+            | Self::TooMany { .. }
+            | Self::NotPreview(_)
+            | Self::Over(_) => false,
+        }
+    }
+
     /// Says that secrets are lent by nobody.
     pub fn unlent(preview: &Preview, secrets: &[&SecretName]) -> Self {
         let names: Vec<String> = secrets.iter().map(|name| format!("`{name}`")).collect();

@@ -133,6 +133,7 @@ fn of_control(error: &towpath_control::Error) -> Sort {
         | Control::NotAdopted { .. }
         | Control::NoSource(_)
         | Control::Invalid(_) => INVALID,
+        Control::Preview(refusal) if refusal.is_of_input() => INVALID,
         Control::RunRefused(refusal) if refusal.is_of_person() => {
             (StatusCode::FORBIDDEN, "forbidden", "Not allowed")
         }

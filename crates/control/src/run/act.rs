@@ -14,6 +14,7 @@ use towpath_model::pipeline::run::{Job, Run};
 use towpath_model::pipeline::step::Action;
 use towpath_model::pipeline::{JOB_SERVICE, Reference};
 use towpath_model::port::Volumes;
+use towpath_model::preview::Refusal;
 use towpath_model::release::Rendering;
 
 use super::keeper::Task;
@@ -118,7 +119,12 @@ impl Task {
         let platform = self.platform();
         match preview {
             Some(preview) => platform.keep_preview(&id, &preview, &actor).await?,
-            None => drop(platform.create_environment(&id, &actor).await?),
+            None => {
+                platform.create_environment(&id, &actor).await?;
+                if platform.snapshot(&id)?.environment.preview.is_some() {
+                    return Err(Refusal::IsPreview(id).into());
+                }
+            }
         }
         if self.shared.deployment_for(&id, origin).await?.is_some() {
             return Ok(());

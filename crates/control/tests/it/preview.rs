@@ -142,7 +142,8 @@ async fn a_preview_has_the_release_and_the_secrets_and_nothing_else_of_the_other
     // Its own secret counts more, and what is lent is lent anew with every release.
     site.set_key(&production(), "two").await;
     site.deployed(reading("v2")).await;
-    let redeploy = |release| site.platform.redeploy(&made_id(), release, None, "ada");
+    let qa = made_id();
+    let redeploy = |release| site.platform.redeploy(&qa, release, None, "ada");
     redeploy(ReleaseNumber(2)).await.unwrap();
     site.wait_for_release("qa-42", ReleaseNumber(2)).await;
     site.set_key(&id("qa-42"), "mine").await;
@@ -205,9 +206,8 @@ async fn its_time_removes_it_with_its_volumes_over_failures_and_is_told_before()
         site.platform.snapshot(&id("goes")).is_ok(),
         "it is known until it is gone"
     );
-    let late = site
-        .platform
-        .extend_preview(&id("goes"), Duration::from_secs(60), "ada");
+    let (gone, minute) = (id("goes"), Duration::from_mins(1));
+    let late = site.platform.extend_preview(&gone, minute, "ada");
     assert!(matches!(late.await, Err(Error::BeingDestroyed(_))));
     site.world.set_removal(Removal::Works);
     site.wait_until_removed("goes").await;

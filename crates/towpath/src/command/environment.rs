@@ -13,7 +13,7 @@ use towpath_api::{EnvironmentSummary, ExtendRequest, Preview, PreviewRequest};
 use towpath_model::id::EnvironmentId;
 
 use super::table::table;
-use super::{connect, deploy, print, progress};
+use super::{connect, deploy, print, progress, project};
 use crate::arguments::{Create, EnvCommand, Extend, OnEnvironment, Remove, Scale, Wait};
 use crate::exit::{Failed, Failure};
 use crate::settings::Settings;
@@ -62,6 +62,13 @@ pub(crate) async fn run(command: &EnvCommand, settings: &Settings) -> Result<Exi
 /// Makes a preview, and watches its release coming out.
 async fn preview(create: &Create, settings: &Settings) -> Result<ExitCode> {
     let id = connect::target(&create.target, settings)?;
+    let is_here = project::app_of_directory(settings).is_ok_and(|app| app == id.app);
+    if is_here && project::has_environment(id.name.as_str())? {
+        let message = format!("`{}` is an environment of towpath.yaml", id.name);
+        return Err(Failed::new(Failure::Input, message)
+            .hint("give the preview another name")
+            .into());
+    }
     let client = connect::client(settings);
     let request = PreviewRequest {
         like: create.from.clone().unwrap_or_default(),
