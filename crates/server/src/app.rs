@@ -84,13 +84,17 @@ async fn refuse_when_stopping(
     next.run(request).await
 }
 
-fn endpoints() -> OpenApiRouter<Context> {
+/// Returns the document without any endpoint.
+fn document() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Towpath")
         .version("1")
         .description(Some("What the command line does, for programs."));
-    let document = OpenApiBuilder::new().info(info.build()).build();
-    OpenApiRouter::with_openapi(document)
+    OpenApiBuilder::new().info(info.build()).build()
+}
+
+fn endpoints() -> OpenApiRouter<Context> {
+    OpenApiRouter::with_openapi(document())
         .routes(routes!(endpoint::server::info))
         .routes(routes!(endpoint::server::stop))
         .routes(routes!(endpoint::environment::list))

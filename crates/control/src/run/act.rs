@@ -117,13 +117,12 @@ impl Task {
         let (release, actor) = (self.run.release, self.run.push.actor.clone());
         let (preview, rendered_as) = (target.preview.clone(), target.rendered_as().clone());
         let platform = self.platform();
-        match preview {
-            Some(preview) => platform.keep_preview(&id, &preview, &actor).await?,
-            None => {
-                platform.create_environment(&id, &actor).await?;
-                if platform.snapshot(&id)?.environment.preview.is_some() {
-                    return Err(Refusal::IsPreview(id).into());
-                }
+        if let Some(preview) = preview {
+            platform.keep_preview(&id, &preview, &actor).await?;
+        } else {
+            platform.create_environment(&id, &actor).await?;
+            if platform.snapshot(&id)?.environment.preview.is_some() {
+                return Err(Refusal::IsPreview(id).into());
             }
         }
         if self.shared.deployment_for(&id, origin).await?.is_some() {

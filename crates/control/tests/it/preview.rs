@@ -98,7 +98,7 @@ impl Site {
     fn listening(&self) -> Vec<u16> {
         let table = self.world.table();
         let listeners = table.listeners.keys();
-        listeners.map(|address| address.port()).collect()
+        listeners.map(std::net::SocketAddr::port).collect()
     }
 
     /// Returns what happened in an environment, oldest first.
@@ -266,7 +266,7 @@ async fn an_extension_counts_from_now_and_takes_the_place_of_what_was_said() {
     let site = Site::new().await;
     site.deployed(draft("v1")).await;
     let made = site.made(for_a_second("qa-42")).await;
-    let hour = Duration::from_secs(3_600);
+    let hour = Duration::from_hours(1);
     let extended = site
         .platform
         .extend_preview(&made_id(), hour, "bob")

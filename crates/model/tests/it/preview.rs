@@ -100,8 +100,8 @@ fn a_pull_request_begins_checks_and_its_preview_where_the_file_says_so() {
 environments: { dev: { deploy: { branch: main } }, staging: { deploy: { after: dev } } }
 pipeline: [{ name: unit, run: ./unit }, { name: browse, run: ./browse, after: staging }]
 ";
-    let plain = pushed(file, false).unwrap();
-    assert_eq!((plain.jobs.len(), plain.targets.len()), (1, 0));
+    let without = pushed(file, false).unwrap();
+    assert_eq!((without.jobs.len(), without.targets.len()), (1, 0));
 
     let asked = format!("{file}previews: {{ pull_requests: true, from: staging, ttl: 2d }}");
     let plan = pushed(&asked, false).unwrap();
