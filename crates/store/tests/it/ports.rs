@@ -89,17 +89,17 @@ async fn a_port_in_place_of_a_published_one_is_no_service_s_and_stays() {
     let directory = Directory::new();
     let store = directory.with_shop().await;
     let range = 9000..=9003;
-    let web = service("web");
-    let of_service = store.allocate_port(&production(), &web, range.clone(), |_| true);
+    let (here, there, web) = (production(), staging(), service("web"));
+    let of_service = store.allocate_port(&here, &web, range.clone(), |_| true);
     assert_eq!(of_service.await.unwrap(), 9000);
     for _ in 0..2 {
-        let own = store.allocate_port_in_place_of(&production(), 8080, range.clone(), |_| true);
+        let own = store.allocate_port_in_place_of(&here, 8080, range.clone(), |_| true);
         assert_eq!(own.await.unwrap(), 9001);
     }
-    let other = store.allocate_port_in_place_of(&staging(), 8080, range, |_| true);
+    let other = store.allocate_port_in_place_of(&there, 8080, range, |_| true);
     assert_eq!(other.await.unwrap(), 9002);
     assert_eq!(
-        store.ports(&production()).await.unwrap(),
+        store.ports(&here).await.unwrap(),
         BTreeMap::from([(web, 9000)])
     );
 }
