@@ -83,7 +83,7 @@ async fn a_preview_answers_on_its_own_port_with_its_own_data_and_goes_at_its_tim
         "{}",
         made.stdout
     );
-    assert!(made.stdout.contains("http://127.0.0.1:"), "{}", made.stdout);
+    assert!(made.stdout.contains("http://localhost:"), "{}", made.stdout);
 
     let of = |name: &'static str| {
         let client = site.client();
