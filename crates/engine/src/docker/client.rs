@@ -12,6 +12,9 @@ use towpath_model::port::PortError;
 /// The longest that Docker may take to begin an answer.
 const TIMEOUT_S: u64 = 120;
 
+/// The longest that it may take for what it only has to look up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The longest that it may take to say which version it speaks.
 const HELLO: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,21 @@ impl Client {
             .map_err(|error| self.trouble(&error))?;
         *self.lock() = Some(docker.clone());
         Ok(docker)
+    }
+
+    /// Awaits a call by which Docker looks something up. One that takes long hangs: on a container
+    /// that is stuck Docker waits for ever, and nobody else should.
+    pub(super) async fn look_up<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Trouble> {
+        match tokio::time::timeout(PATIENCE, call).await {
+            Ok(found) => found.map_err(|error| self.trouble(&error)),
+            Err(_) => Err(Trouble::Away(format!(
+                "Docker at {} does not answer",
+                self.host
+            ))),
+        }
     }
 
     /// Returns what an error of a call means. After one of the connection, the next call agrees on

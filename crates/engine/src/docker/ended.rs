@@ -25,15 +25,19 @@ pub(super) async fn see(
     id: &InstanceId,
     container: &str,
 ) -> Result<Exit, Trouble> {
-    let mut found = docker.inspect_container(container, None).await;
+    let look = || {
+        let call = docker.inspect_container(container, None);
+        shared.client.look_up(call)
+    };
+    let mut found = look().await;
     if let Ok(inspected) = &found
         && may_be_for_memory(shared, id, inspected)
     {
         // Docker hears that the memory ran out apart from the end, and may hear it later.
         tokio::time::sleep(WORD_OF_MEMORY).await;
-        found = docker.inspect_container(container, None).await;
+        found = look().await;
     }
-    let exit = match found.map_err(|error| shared.client.trouble(&error)) {
+    let exit = match found {
         Ok(found) => {
             let tail = logs::tail(shared, docker, container).await;
             let unexplained = may_be_for_memory(shared, id, &found);

@@ -178,8 +178,8 @@ pub(super) async fn networks(
     let options = ListNetworksOptionsBuilder::default()
         .filters(&filter)
         .build();
-    let listed = docker.list_networks(Some(options)).await;
-    for network in listed.map_err(|error| shared.client.trouble(&error))? {
+    let call = docker.list_networks(Some(options));
+    for network in shared.client.look_up(call).await? {
         let (name, labels) = (network.name.unwrap_or_default(), network.labels);
         let labels = labels.unwrap_or_default();
         note(shared, environment, &name, &labels, network.ipam.as_ref());

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
@@ -18,9 +17,6 @@ use super::names::{self, Labelled};
 use super::shared::{Instance, Shared, Work};
 use super::state::{Record, Stage};
 use super::{ended, naming, rejoin};
-
-/// The longest that Docker may take to list containers.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a look at an environment found, and what has to be done about it.
 #[derive(Debug, Default)]
@@ -147,15 +143,8 @@ async fn list(
         .all(true)
         .filters(filter)
         .build();
-    tokio::time::timeout(PATIENCE, docker.list_containers(Some(options)))
-        .await
-        .map_err(|_| {
-            Trouble::Away(format!(
-                "Docker at {} does not answer",
-                shared.client.host()
-            ))
-        })?
-        .map_err(|error| shared.client.trouble(&error))
+    let call = docker.list_containers(Some(options));
+    shared.client.look_up(call).await
 }
 
 /// Writes down what runs though nobody wrote it down: the data directory lost it.
@@ -345,8 +334,8 @@ async fn running(
     let since = match &instance.seen {
         Some((seen, since)) if *seen == container => *since,
         _ => {
-            let found = docker.inspect_container(&container, None).await;
-            let found = found.map_err(|error| shared.client.trouble(&error))?;
+            let call = docker.inspect_container(&container, None);
+            let found = shared.client.look_up(call).await?;
             let state = found.state.unwrap_or_default();
             let since =
                 ended::time(state.started_at.as_deref()).unwrap_or_else(|| shared.clock.now());

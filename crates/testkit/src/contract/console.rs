@@ -2,6 +2,7 @@
 //! besides.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -121,6 +122,14 @@ async fn serving(subject: &impl Subject) -> InstanceId {
     id
 }
 
+/// Returns how long to sleep so that nobody else on this machine sleeps as long: the processes of one
+/// test are told from those of others by it, also from those in containers.
+fn long_nap() -> String {
+    static NAPS: AtomicU32 = AtomicU32::new(0);
+    let nap = NAPS.fetch_add(1, Ordering::Relaxed);
+    format!("{}{:03}", std::process::id() + 10_000, nap % 1_000)
+}
+
 /// Returns how many processes of this machine have a word among their arguments.
 fn processes_with(word: &str) -> usize {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -237,7 +246,8 @@ async fn a_terminal_is_one_and_has_its_size(subject: impl ConsoleSubject) {
 
 async fn a_command_that_is_left_is_ended(subject: impl ConsoleSubject) {
     let id = serving(&subject).await;
-    let line = "trap '' HUP TERM INT PIPE; sleep 98761 & echo begun; wait; sleep 98761";
+    let nap = &long_nap();
+    let line = &format!("trap '' HUP TERM INT PIPE; sleep {nap} & echo begun; wait; sleep {nap}");
     for attachment in [
         Attachment::Streams,
         Attachment::Terminal(WindowSize {
@@ -249,9 +259,9 @@ async fn a_command_that_is_left_is_ended(subject: impl ConsoleSubject) {
         asked.attachment = attachment;
         let mut session = exec(&subject, &id, &asked).await;
         hear(&mut session, Some("begun")).await;
-        until_processes("98761", 1).await;
+        until_processes(nap, 1).await;
         drop(session);
-        until_processes("98761", 0).await;
+        until_processes(nap, 0).await;
     }
     until_running(&subject, &id).await;
     stop_and_wait(&subject, &id).await;
@@ -259,17 +269,19 @@ async fn a_command_that_is_left_is_ended(subject: impl ConsoleSubject) {
 
 async fn a_command_ends_with_its_instance(subject: impl ConsoleSubject) {
     let id = serving(&subject).await;
-    let mut session = exec(&subject, &id, &command("echo begun; exec sleep 98762")).await;
+    let nap = &long_nap();
+    let attached = command(&format!("echo begun; exec sleep {nap}"));
+    let mut session = exec(&subject, &id, &attached).await;
     hear(&mut session, Some("begun")).await;
-    let mut detached = command("exec sleep 98762");
+    let mut detached = command(&format!("exec sleep {nap}"));
     detached.attachment = Attachment::Detached;
     let nobody = subject.console().exec(&id, &detached).await;
     assert!(matches!(nobody, Ok(None)), "{nobody:?}");
-    until_processes("98762", 2).await;
+    until_processes(nap, 2).await;
     stop_and_wait(&subject, &id).await;
     let heard = hear(&mut session, None).await;
     assert_ne!(heard.code(), Some(0), "{heard:?}");
-    until_processes("98762", 0).await;
+    until_processes(nap, 0).await;
     assert_ne!(end_of(&subject, Detached::Command, &id).await, 0);
 }
 
@@ -311,14 +323,15 @@ async fn a_one_off_is_no_instance_and_leaves_nothing(mut subject: impl ConsoleSu
     assert_eq!((heard.text(), heard.code()), (said, Some(4)));
 
     // One that is left is ended; one that is left by a restart too.
-    let line = "echo begun; sleep 98763; sleep 98763";
+    let nap = &long_nap();
+    let line = &format!("echo begun; sleep {nap}; sleep {nap}");
     let one = one_off(&subject, 8, line, Attachment::Streams);
     let mut session = begin(&subject, &one).await.expect("somebody is attached");
     hear(&mut session, Some("begun")).await;
     settle(&subject, OneOffs::Keep).await;
-    until_processes("98763", 1).await;
+    until_processes(nap, 1).await;
     drop(session);
-    until_processes("98763", 0).await;
+    until_processes(nap, 0).await;
     let terminal = Attachment::Terminal(WindowSize {
         columns: 80,
         rows: 24,
@@ -328,7 +341,7 @@ async fn a_one_off_is_no_instance_and_leaves_nothing(mut subject: impl ConsoleSu
     hear(&mut session, Some("begun")).await;
     subject.restart().await;
     settle(&subject, OneOffs::Keep).await;
-    until_processes("98763", 0).await;
+    until_processes(nap, 0).await;
     drop(session);
     until_running(&subject, &id).await;
     stop_and_wait(&subject, &id).await;
@@ -359,25 +372,22 @@ async fn end_of(subject: &impl ConsoleSubject, of: Detached, id: &InstanceId) ->
 
 async fn a_one_off_without_anybody_ends_when_it_is_not_wanted(mut subject: impl ConsoleSubject) {
     let id = serving(&subject).await;
-    let one = one_off(
-        &subject,
-        7,
-        "sleep 98764; sleep 98764",
-        Attachment::Detached,
-    );
+    let nap = &long_nap();
+    let line = format!("sleep {nap}; sleep {nap}");
+    let one = one_off(&subject, 7, &line, Attachment::Detached);
     assert!(begin(&subject, &one).await.is_none());
     let short = one_off(&subject, 8, "exit 6", Attachment::Detached);
     assert!(begin(&subject, &short).await.is_none());
     let code = end_of(&subject, Detached::OneOff, &short.start.id).await;
     assert_eq!(code, 6);
-    until_processes("98764", 1).await;
+    until_processes(nap, 1).await;
     subject.restart().await;
     settle(&subject, OneOffs::Keep).await;
-    until_processes("98764", 1).await;
+    until_processes(nap, 1).await;
     let seen = observe(&subject, &dev()).await.instances;
     assert_eq!(seen.len(), 1, "{seen:?}");
     let ends = settle(&subject, OneOffs::End).await;
-    until_processes("98764", 0).await;
+    until_processes(nap, 0).await;
     let killed = DetachedEnd {
         id: one.start.id.clone(),
         of: Detached::OneOff,

@@ -133,6 +133,15 @@ impl App {
         self.site.write("towpath.yaml", &file.to_string());
     }
 
+    /// Changes how it is delivered.
+    pub(super) fn change_delivery(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let path = self.site.root().join("app/towpath.yaml");
+        let file = std::fs::read_to_string(&path).unwrap();
+        let mut file = serde_json::from_str(&file).unwrap();
+        change(&mut file);
+        self.site.write("towpath.yaml", &file.to_string());
+    }
+
     /// Makes the app's directory another release, which becomes well at once.
     pub(super) fn write_version(&self, version: &str) {
         self.open_gate(version);

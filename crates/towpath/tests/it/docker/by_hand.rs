@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::process::Command;
 use tokio::time::Instant;
 use towpath_api::DeploymentState;
@@ -96,7 +97,14 @@ async fn a_container_that_is_restarted_by_hand_serves_again_or_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_container_is_replaced_and_what_cannot_be_replaced_says_that_it_is_paused() {
-    let app = App::new("khpaused").await.up().await;
+    let app = App::new("khpaused").await;
+    // A container that is paused while a command begins in it hangs for good, and Docker with it.
+    app.change_delivery(|file| {
+        file["services"]["store"]["health"] = json!({
+            "http": "/it", "interval": "1s", "timeout": "5s", "retries": 2, "start_period": "40s",
+        });
+    });
+    let app = app.up().await;
     let load = app.load();
     wait_for_more_requests(&load, 50).await;
     let victim = app.serving("web").await.remove(0);

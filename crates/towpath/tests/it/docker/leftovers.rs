@@ -27,7 +27,8 @@ impl Leftovers {
              for kind in network volume; do \
                docker $kind ls -q --filter label=towpath.app={0} | xargs -r docker $kind rm; \
              done; \
-             docker images -q --filter 'reference=towpath/{0}-*' | xargs -r docker rmi -f",
+             docker images --filter 'reference=towpath/{0}-*' --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | \
+               xargs -r docker rmi -f",
             self.app
         );
         let mut command = std::process::Command::new("sh");

@@ -13,11 +13,7 @@ use crate::site::LONGEST;
 const ASK: &str = "printf 'GET /it HTTP/1.0\\r\\n\\r\\n' | nc -w 5 store 9000 | tail -n 1";
 
 fn add_pipeline(app: &App, pipeline: Value) {
-    let path = app.site.root().join("app/towpath.yaml");
-    let file = std::fs::read_to_string(&path).unwrap();
-    let mut file: Value = serde_json::from_str(&file).unwrap();
-    file["pipeline"] = pipeline;
-    app.site.write("towpath.yaml", &file.to_string());
+    app.change_delivery(|file| file["pipeline"] = pipeline);
 }
 
 /// Waits until nothing is left of jobs: containers, networks, volumes.
@@ -48,7 +44,7 @@ async fn wait_for_no_jobs(app: &App) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_goes_from_containers_with_a_service_beside_them_to_production() {
-    let mut app = App::alone("runs", &[]).await;
+    let mut app = App::new("runs").await;
     let unit = json!({
         "name": "unit", "image": IMAGE, "services": ["store"],
         "run": format!("pwd\nls\ntouch made-here\n{ASK}"),
