@@ -5,6 +5,7 @@ mod act;
 mod keeper;
 mod log;
 mod observe;
+mod reach;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

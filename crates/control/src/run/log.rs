@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use towpath_model::id::{EnvironmentId, ReleaseNumber, RunId};
 use towpath_model::port::{LogLine, LogQuery, PortError};
 
 use super::act::is_own;
+use super::reach::Reach;
 use crate::error::{Error, describe};
 use crate::platform::{Platform, Shared};
 
@@ -27,10 +27,8 @@ const HEAD_BYTES: u64 = 8 << 20;
 /// Bytes of a log that are kept from its end, where it is longer than that.
 const TAIL_BYTES: usize = 1 << 20;
 
-/// How often it is looked for more, and how long a log has to be silent to be taken for whole: the
-/// engines look twice in that time.
+/// How often what was read is written to the disk, and it is seen that the job is over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const SILENCE: Duration = Duration::from_millis(800);
 
 /// The longest that the end of a log is read for.
 const LONGEST_END: Duration = Duration::from_mins(2);
@@ -132,46 +130,65 @@ impl Keep {
             ..LogQuery::default()
         };
         let mut lines = self.shared.ports.engine.logs(&self.id, &query).await?;
-        let failed = |error: io::Error| PortError::Failed {
-            attempted: format!("keeping the log of {}", self.id),
-            reason: error.to_string(),
-        };
+        let failed = |error: io::Error| self.failed(&error);
         let mut writer = Writer::create(&part(&self.path)).await.map_err(failed)?;
-        let mut silent_since = Instant::now();
-        let mut ends_at = None;
-        loop {
+        let mut reach = Reach::default();
+        while !self.finish.is_cancelled() {
             let next = tokio::time::timeout(LOOK_EVERY, lines.next()).await;
             match next {
                 Ok(Ok(Some(line))) => {
-                    silent_since = Instant::now();
+                    reach.note(&line);
                     let line = hidden(line, &secrets);
                     writer.write(&line).await.map_err(failed)?;
                 }
                 Ok(Err(error)) => return Err(error.into()),
-                Ok(Ok(None)) if self.finish.is_cancelled() => break,
                 // What follows is read when the engine can be asked again, with all before it.
                 Ok(Ok(None)) => {
                     return Err(failed(io::Error::other("it ended before the job")).into());
                 }
                 Err(_) => writer.flush().await.map_err(failed)?,
             }
-            if self.finish.is_cancelled() {
-                let now = Instant::now();
-                // What was silent while it ran may still have last words.
-                let latest = *ends_at.get_or_insert_with(|| {
-                    silent_since = now;
-                    now + LONGEST_END
-                });
-                if now >= latest || now >= silent_since + SILENCE {
-                    break;
-                }
-            }
         }
+        drop(lines);
+        self.keep_rest(&mut writer, reach, &secrets).await?;
         writer.close().await.map_err(failed)?;
         tokio::fs::rename(part(&self.path), &self.path)
             .await
             .map_err(failed)?;
         Ok(())
+    }
+
+    /// Reads what is left when the job is over. It is known to be all only when the logs are read to their
+    /// ends: one that is followed may be silent because its engine is slow.
+    async fn keep_rest(
+        &self,
+        writer: &mut Writer,
+        mut reach: Reach,
+        secrets: &[String],
+    ) -> Result<(), Error> {
+        let engine = &self.shared.ports.engine;
+        let reading = async {
+            let mut lines = engine.logs(&self.id, &LogQuery::default()).await?;
+            while let Some(line) = lines.next().await? {
+                if !reach.had(&line) {
+                    let written = writer.write(&hidden(line, secrets)).await;
+                    written.map_err(|error| self.failed(&error))?;
+                }
+            }
+            Ok(())
+        };
+        let read = tokio::time::timeout(LONGEST_END, reading).await;
+        read.unwrap_or_else(|_| {
+            tracing::warn!(environment = %self.id, "the end of a log takes too long and is left out");
+            Ok(())
+        })
+    }
+
+    fn failed(&self, error: &io::Error) -> PortError {
+        PortError::Failed {
+            attempted: format!("keeping the log of {}", self.id),
+            reason: error.to_string(),
+        }
     }
 
     /// Returns what may not be in the log.
