@@ -16,7 +16,7 @@ use towpath_model::port::{Artifacts, ImageRequest, InstanceStart};
 use towpath_model::workload::{Command, SecretValue};
 
 use super::client::Trouble;
-use super::shared::{Release, Shared};
+use super::shared::{Environment, Release, Shared};
 use super::state::{PinnedImage, RELEASE, ReleaseFile};
 use super::{build, disk, names, pull};
 use crate::shim::files;
@@ -162,7 +162,7 @@ async fn make_all(
         let same = made.iter().find(|(one, _)| *one == request);
         let image = match same {
             Some((_, image)) => image.clone(),
-            None => match built_before(shared, &docker, artifacts, request).await? {
+            None => match made_before(shared, &docker, artifacts, request).await? {
                 Some(image) => image,
                 None => make(shared, &docker, artifacts, service, secrets).await?,
             },
@@ -174,34 +174,17 @@ async fn make_all(
     Ok(images)
 }
 
-/// Returns the image that another release of the environment built of the same content.
-async fn built_before(
+/// Returns the image that was made for the same before, where Docker still has it.
+async fn made_before(
     shared: &Shared,
     docker: &Docker,
     artifacts: &Artifacts,
     request: &ImageRequest,
 ) -> Result<Option<PinnedImage>, Trouble> {
-    let Image::Built(recipe) = &request.image else {
-        return Ok(None);
-    };
-    // What it is built of has to be known, and nothing may have to be asked of the world again.
-    if recipe.content.is_none() || recipe.no_cache || recipe.pull {
-        return Ok(None);
-    }
     let found = {
         let known = shared.lock();
-        let releases = known
-            .get(&artifacts.environment)
-            .map(|known| &known.releases);
-        releases
-            .into_iter()
-            .flatten()
-            .rev()
-            .find_map(|(_, release)| {
-                let same = release.file.artifacts.images.iter();
-                let mut same = same.filter(|(_, one)| *one == request);
-                same.find_map(|(service, _)| release.file.images.get(service).cloned())
-            })
+        let elsewhere = of_release(&known, artifacts, request);
+        elsewhere.or_else(|| of_content(&known, artifacts, request))
     };
     let Some(image) = found else {
         return Ok(None);
@@ -211,6 +194,55 @@ async fn built_before(
         Ok(_) => Ok(Some(image)),
         Err(Trouble::Missing(_)) => Ok(None),
         Err(trouble) => Err(trouble),
+    }
+}
+
+/// Returns the image that the same release has in another environment of the app: what was tried there
+/// is what comes here, whatever a build or a tag would give now.
+fn of_release(
+    known: &BTreeMap<EnvironmentId, Environment>,
+    artifacts: &Artifacts,
+    request: &ImageRequest,
+) -> Option<PinnedImage> {
+    if let Image::Built(recipe) = &request.image
+        && !recipe.secrets.is_empty()
+    {
+        // Each environment has values of its own, and a build may leave them in the image.
+        return None;
+    }
+    let app = &artifacts.environment.app;
+    let mut environments = known.iter().filter(|(id, _)| id.app == *app);
+    environments.find_map(|(_, known)| known.releases.get(&artifacts.release)?.has(request))
+}
+
+/// Returns the image that another release of the environment built of the same content.
+fn of_content(
+    known: &BTreeMap<EnvironmentId, Environment>,
+    artifacts: &Artifacts,
+    request: &ImageRequest,
+) -> Option<PinnedImage> {
+    let Image::Built(recipe) = &request.image else {
+        return None;
+    };
+    // What it is built of has to be known, and nothing may have to be asked of the world again.
+    if recipe.content.is_none() || recipe.no_cache || recipe.pull {
+        return None;
+    }
+    let releases = &known.get(&artifacts.environment)?.releases;
+    releases
+        .iter()
+        .rev()
+        .find_map(|(_, release)| release.has(request))
+}
+
+impl Release {
+    /// Returns the image that was made for a service for which the same was asked.
+    fn has(&self, request: &ImageRequest) -> Option<PinnedImage> {
+        let mut same = self.file.artifacts.images.iter();
+        same.find_map(|(service, one)| {
+            let image = self.file.images.get(service)?;
+            (one == request).then(|| image.clone())
+        })
     }
 }
 
