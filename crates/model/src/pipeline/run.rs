@@ -324,6 +324,24 @@ pub struct Approval {
 }
 
 impl Run {
+    /// Says what failed of it and why: jobs, then environments.
+    pub fn failures(&self) -> Vec<String> {
+        let jobs = self.jobs.iter().filter_map(|job| match &job.state {
+            JobState::Failed { reason } => Some(format!("job `{}`: {reason}", job.label())),
+            _ => None,
+        });
+        let targets = self
+            .targets
+            .iter()
+            .filter_map(|target| match &target.state {
+                TargetState::Failed { reason } => {
+                    Some(format!("`{}`: {reason}", target.environment))
+                }
+                _ => None,
+            });
+        jobs.chain(targets).collect()
+    }
+
     /// Returns the id of an environment of the run's app.
     pub fn environment(&self, name: &EnvironmentName) -> EnvironmentId {
         EnvironmentId::new(self.app.clone(), name.clone())

@@ -124,10 +124,7 @@ impl Turn<'_> {
         if !all || run.outcome.is_some() {
             return;
         }
-        let failed_job = |state: &JobState| matches!(state, JobState::Failed { .. });
-        let failed = |state: &TargetState| matches!(state, TargetState::Failed { .. });
-        let any_failed = run.jobs.iter().any(|job| failed_job(&job.state))
-            || run.targets.iter().any(|target| failed(&target.state));
+        let any_failed = !run.failures().is_empty();
         let cut_short = run.jobs.iter().any(|job| job.state == JobState::Cancelled)
             || run
                 .targets
@@ -145,7 +142,9 @@ impl Turn<'_> {
         self.run.outcome = Some(outcome);
         self.run.finished_at = Some(self.now);
         let word = self.run.state().to_string();
-        self.event(&format!("run.{word}"), None, None);
+        let failures = self.run.failures();
+        let reason = (!failures.is_empty()).then(|| failures.join("; "));
+        self.event(&format!("run.{word}"), None, reason);
     }
 
     /// Says what has to be done for the record to become true.
