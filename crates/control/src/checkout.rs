@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use towpath_model::delivery::DeliveryFile;
 use towpath_model::id::{AppName, Digest, EnvironmentName};
+use towpath_model::pipeline::endpoint::Endpoint;
 use towpath_model::pipeline::plan::Plan;
 use towpath_model::pipeline::run::Job;
 use towpath_model::render::Draft;
@@ -45,7 +46,7 @@ impl Checkout {
             self.draft(target.rendered_as()).await?;
         }
         for job in &plan.jobs {
-            self.draft_of_job(job, BTreeMap::new()).await?;
+            self.draft_of_job(job, BTreeMap::new(), None).await?;
         }
         Ok(())
     }
@@ -60,15 +61,16 @@ impl Checkout {
         .await
     }
 
-    /// Renders the environment of a job, which is given these variables.
+    /// Renders the environment of a job, which is given these variables and looks at this environment.
     pub(crate) async fn draft_of_job(
         &self,
         job: &Job,
         variables: BTreeMap<String, String>,
+        target: Option<Endpoint>,
     ) -> Result<Draft, Error> {
         let (tree, job) = (Arc::clone(&self.0), job.clone());
         blocking(move || {
-            tree.render_job(&job, &variables)
+            tree.render_job(&job, &variables, target.as_ref())
                 .map_err(AppTreeError::from)
         })
         .await

@@ -3,6 +3,7 @@
 //! environment that lives as long as the job.
 
 pub mod command;
+pub mod endpoint;
 pub mod glob;
 pub mod observation;
 pub mod plan;

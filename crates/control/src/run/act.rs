@@ -9,6 +9,7 @@ use towpath_model::command::Request;
 use towpath_model::deployment::{Kind, Origin};
 use towpath_model::event::NewEvent;
 use towpath_model::id::{EnvironmentId, EnvironmentName, ReleaseNumber, SecretName};
+use towpath_model::pipeline::endpoint::Endpoint;
 use towpath_model::pipeline::observation::Observation;
 use towpath_model::pipeline::run::{Job, Run};
 use towpath_model::pipeline::step::Action;
@@ -161,7 +162,9 @@ impl Task {
             return Ok(());
         }
         let variables = self.variables(&job);
-        let draft = self.checkout().await?.draft_of_job(&job, variables).await?;
+        let target = job.after.as_ref().and_then(|name| self.endpoint_of(name));
+        let checkout = self.checkout().await?;
+        let draft = checkout.draft_of_job(&job, variables, target).await?;
         let like = self.run.environment(&job.like);
         // Whoever wrote the commit of a fork need not be allowed to know them.
         if !self.run.push.reference.is_fork() {
@@ -198,29 +201,16 @@ impl Task {
             Reference::WorkingTree => ("TOWPATH_BRANCH", String::new()),
         };
         variables.insert(name.to_owned(), value);
-        if let Some(url) = job.after.as_ref().and_then(|name| self.url_of(name)) {
-            variables.insert("TOWPATH_URL".to_owned(), url);
-        }
         variables
     }
 
-    /// Returns where the first published service of an environment is reached from this machine.
-    fn url_of(&self, environment: &EnvironmentName) -> Option<String> {
+    /// Returns where an environment is reached.
+    fn endpoint_of(&self, environment: &EnvironmentName) -> Option<Endpoint> {
         let snapshot = self.platform().snapshot(&self.run.environment(environment));
         let snapshot = snapshot.ok()?;
         let rendering = snapshot.environment.stable_rendering();
         let candidate = snapshot.environment.candidate_rendering();
-        let services = candidate.or(rendering)?.services.values();
-        let mut routes = services.flat_map(|service| &service.routes);
-        let route =
-            routes.find(|route| route.protocol == towpath_model::routing::Protocol::Http)?;
-        let address = route.host_ip.filter(|address| !address.is_unspecified());
-        let host = match (route.hosts.first(), address) {
-            (Some(host), _) => host.clone(),
-            (None, Some(address)) => address.to_string(),
-            (None, None) => "127.0.0.1".to_owned(),
-        };
-        Some(format!("http://{host}:{}{}", route.port, route.path_prefix))
+        Endpoint::of(candidate.or(rendering)?)
     }
 
     /// Keeps the log of an attempt that ended, and removes its environment.

@@ -11,6 +11,7 @@ use towpath_compose::{
 };
 use towpath_model::delivery::{Delivery, FILE_NAME};
 use towpath_model::id::{AppName, Digest, EnvironmentName};
+use towpath_model::pipeline::endpoint::Endpoint;
 use towpath_model::pipeline::project::{self, JobInputs, place_of};
 use towpath_model::pipeline::run::Job;
 use towpath_model::render::{self, Draft, RenderInputs, Rendered, wanted_files};
@@ -107,13 +108,14 @@ impl AppTree {
         Ok(warnings)
     }
 
-    /// Renders the environment of a job, which is given these variables.
+    /// Renders the environment of a job, which is given these variables and looks at this environment.
     pub fn render_job(
         &self,
         job: &Job,
         variables: &BTreeMap<String, String>,
+        target: Option<&Endpoint>,
     ) -> Result<Draft, Diagnostics> {
-        self.try_render_job(job, variables)
+        self.try_render_job(job, variables, target)
             .map_err(|found| shown(found, self.files.root()))
     }
 
@@ -121,6 +123,7 @@ impl AppTree {
         &self,
         job: &Job,
         variables: &BTreeMap<String, String>,
+        target: Option<&Endpoint>,
     ) -> Result<Draft, Diagnostics> {
         let missing = || {
             let message = format!("there is no job `{}`", job.name);
@@ -135,6 +138,7 @@ impl AppTree {
             place: place_of(&self.delivery, job).ok_or_else(missing)?,
             variant: &job.variant,
             variables,
+            target,
             source: &self.source,
             tree: &self.entries,
         })

@@ -10,6 +10,7 @@ use towpath_compose::diagnostic::{Diagnostic, Diagnostics, nearest};
 use towpath_compose::model::{self, Condition, Dependency, Mount, MountKind, Service};
 
 use super::JOB_SERVICE;
+use super::endpoint::Endpoint;
 use super::run::Job;
 use crate::container::{Container, MountSource, NetworkMode};
 use crate::delivery::pipeline::JobSettings;
@@ -45,6 +46,8 @@ pub struct JobInputs<'a> {
     pub variant: &'a BTreeMap<String, String>,
     /// Variables that every job has.
     pub variables: &'a BTreeMap<String, String>,
+    /// Where the environment answers that the job looks at.
+    pub target: Option<&'a Endpoint>,
     /// The digest of the source tree.
     pub source: &'a Digest,
     /// The digest of every file of it.
@@ -69,8 +72,9 @@ pub fn draft(inputs: &JobInputs<'_>) -> Result<Draft, Diagnostics> {
     let base = base.unwrap_or_default();
     let engine = settings.engine().unwrap_or(base.engine);
     let wanted = wanted(inputs, settings)?;
-    let loaded = project(inputs, settings, engine, wanted);
-    let delivery = delivery(inputs, settings, engine, base, &loaded);
+    let view = View::of(inputs, engine)?;
+    let loaded = project(inputs, settings, engine, wanted, &view);
+    let delivery = delivery(inputs, settings, engine, base, &loaded, &view);
     let rendered = render(&RenderInputs {
         loaded: &loaded,
         delivery: &delivery,
@@ -146,12 +150,47 @@ fn wanted(
     Ok(wanted)
 }
 
+/// How the job sees the environment that it looks at.
+#[derive(Debug, Default)]
+struct View {
+    url: Option<String>,
+    /// The name that stands for the machine.
+    name: Option<String>,
+}
+
+impl View {
+    fn of(inputs: &JobInputs<'_>, engine: Engine) -> Result<Self, Diagnostics> {
+        let Some(target) = inputs.target else {
+            return Ok(Self::default());
+        };
+        if engine != Engine::Docker {
+            let url = Some(target.url());
+            return Ok(Self { url, name: None });
+        }
+        let Some((url, name)) = target.url_in_container() else {
+            let place = inputs.place.to_string();
+            let url = target.url();
+            let message = format!("a container does not reach {url}, an address of the machine");
+            let help = "publish the port on all addresses, as `8080:80`, or give the environment a \
+                        domain with `domains`";
+            let at = inputs.delivery.span(&["pipeline", &place, "after"]);
+            let found = Diagnostic::error("unreachable", message);
+            return Err(found.at_maybe(at).help(help).into());
+        };
+        Ok(Self {
+            url: Some(url),
+            name: name.map(str::to_owned),
+        })
+    }
+}
+
 /// Makes the project: the services, and the job that waits for them.
 fn project(
     inputs: &JobInputs<'_>,
     settings: &JobSettings,
     engine: Engine,
     services: BTreeMap<String, Service>,
+    view: &View,
 ) -> Loaded {
     let mut loaded = inputs.loaded.clone();
     let all = loaded.project.services.iter().chain(&loaded.disabled);
@@ -185,7 +224,9 @@ fn project(
         words = in_workspace(words);
     }
     job.command = Some(words);
-    for (name, value) in variables(inputs, settings) {
+    job.extra_hosts
+        .extend(view.name.iter().map(|name| format!("{name}=host-gateway")));
+    for (name, value) in variables(inputs, settings, view) {
         job.environment.insert(name, Some(value));
     }
     let waited_for: BTreeSet<&String> = services
@@ -230,6 +271,7 @@ fn delivery(
     engine: Engine,
     base: EnvironmentSettings,
     loaded: &Loaded,
+    view: &View,
 ) -> Delivery {
     let mut delivery = inputs.delivery.clone();
     let file = &mut delivery.file;
@@ -238,7 +280,9 @@ fn delivery(
         .and_then(|name| file.services.get(name).cloned())
         .unwrap_or_default();
     own.process.command = Some(settings.run.clone());
-    own.process.environment.extend(variables(inputs, settings));
+    own.process
+        .environment
+        .extend(variables(inputs, settings, view));
     own.process.source = Some(true);
     own.health = None;
     own.listen = Some(false);
@@ -267,8 +311,14 @@ fn delivery(
 }
 
 /// Returns the variables of a job, later ones winning.
-fn variables(inputs: &JobInputs<'_>, settings: &JobSettings) -> BTreeMap<String, String> {
+fn variables(
+    inputs: &JobInputs<'_>,
+    settings: &JobSettings,
+    view: &View,
+) -> BTreeMap<String, String> {
     let mut variables = inputs.variables.clone();
+    let url = view.url.iter();
+    variables.extend(url.map(|url| ("TOWPATH_URL".to_owned(), url.clone())));
     variables.extend(inputs.variant.clone());
     variables.extend(settings.environment.clone());
     variables

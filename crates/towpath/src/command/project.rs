@@ -110,6 +110,7 @@ impl App {
             place,
             variant: &job.variant,
             variables: &BTreeMap::new(),
+            target: None,
             source: &Digest::of(b""),
             tree: &BTreeMap::new(),
             files: &self.config_files()?,
