@@ -1,27 +1,7 @@
 //! Releases of a commit, and of an earlier release: whatever the working tree is at.
 
-use std::process::Command;
-
+use crate::git::{commit, git};
 use crate::site::{Delivery, Site, production};
-
-/// Runs Git in the app's directory. Returns what it printed.
-fn git(site: &Site, arguments: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.com"])
-        .args(arguments)
-        .current_dir(site.root().join("app"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// Commits the app's directory as it is. Returns the commit.
-fn commit(site: &Site, message: &str) -> String {
-    git(site, &["add", "--all"]);
-    git(site, &["commit", "--quiet", "-m", message]);
-    git(site, &["rev-parse", "HEAD"])
-}
 
 /// Returns the version that the stable release of production has.
 async fn served(site: &Site) -> String {
@@ -36,12 +16,13 @@ async fn served(site: &Site) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_or_an_earlier_release_is_brought_out_whatever_the_working_tree_has() {
     let site = Site::with_launches(&Delivery::default()).await;
-    git(&site, &["init", "--quiet"]);
-    let first = commit(&site, "one");
+    let app = site.root().join("app");
+    git(&app, &["init", "--quiet"]).await.exited(0);
+    let first = commit(&app, "one").await;
     let up = ["up", "--env", "production", "--json", "--wait", "bake"];
     site.run(&up).await.exited(0);
     site.write_version("2", "none");
-    let second = commit(&site, "two");
+    let second = commit(&app, "two").await;
     site.write_version("3-never-committed", "crash-at-start");
 
     let deploy = |what: &'static [&'static str]| {

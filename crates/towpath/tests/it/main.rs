@@ -7,6 +7,7 @@
 )]
 
 mod chaos;
+mod git;
 mod machine;
 mod site;
 mod terminal;
@@ -30,4 +31,5 @@ mod preview;
 mod push;
 mod secrecy;
 mod sides;
+mod story;
 mod taken;

@@ -1,6 +1,6 @@
 //! That people are told of what happens: by the real binary, to servers of this machine.
 
-mod inbox;
+pub(crate) mod inbox;
 
 use serde_json::{Value, json};
 

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::process::Command;
 use towpath_api::client::EventFilter;
 
-use crate::site::{Answer, LONGEST, Site};
+use crate::git::{commit, git};
+use crate::site::{Answer, Site};
 
 const COMPOSE: &str = "services: { web: { image: busybox, command: [sleep, \"1000\"] } }\n";
 
@@ -43,36 +43,12 @@ impl Pusher {
     }
 
     async fn git(&self, arguments: &[&str]) -> Answer {
-        self.git_in(&self.work, arguments).await
-    }
-
-    async fn git_in(&self, directory: &Path, arguments: &[&str]) -> Answer {
-        let mut command = Command::new("git");
-        command
-            .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.com"])
-            .args(arguments)
-            .current_dir(directory)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(LONGEST, command.output()).await;
-        let output = output.expect("Git ends in time").unwrap();
-        Answer {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        git(&self.work, arguments).await
     }
 
     /// Commits everything. Returns the commit.
     async fn commit(&self, message: &str) -> String {
-        self.git(&["add", "--all"]).await.exited(0);
-        self.git(&["commit", "--quiet", "-m", message])
-            .await
-            .exited(0);
-        let head = self.git(&["rev-parse", "HEAD"]).await.exited(0);
-        head.stdout.trim().to_owned()
+        commit(&self.work, message).await
     }
 
     async fn push(&self, what: &[&str]) -> Answer {
@@ -139,9 +115,7 @@ async fn a_sound_commit_is_taken_and_its_tree_is_kept_as_a_source() {
         .git(&["clone", "--quiet", &url, clone])
         .await
         .exited(0);
-    let cloned = pusher
-        .git_in(Path::new(clone), &["rev-parse", "HEAD"])
-        .await;
+    let cloned = git(Path::new(clone), &["rev-parse", "HEAD"]).await;
     assert_eq!(cloned.exited(0).stdout.trim(), head);
 }
 
