@@ -21,7 +21,7 @@ use towpath_model::preview::{
     Asked, Preview, Refusal, Terms, adapt, check_ttl, environment_of, published_ports,
 };
 use towpath_model::release::Rendering;
-use towpath_model::render::Draft;
+use towpath_model::render::{Draft, DraftService};
 
 use crate::error::Error;
 use crate::platform::{Platform, Shared};
@@ -224,6 +224,27 @@ impl Platform {
         adapt(&mut draft, &id.name, preview, &ports)?;
         self.lend_to_preview(id, preview, &draft).await?;
         Ok(draft)
+    }
+
+    /// Returns what is brought out: in a preview to which nothing came yet, with the release job that
+    /// fills its volumes. What is kept of the release has no such job, so it is not run again.
+    pub(crate) async fn seeded(
+        &self,
+        id: &EnvironmentId,
+        rendering: Rendering,
+    ) -> Result<Rendering, Error> {
+        let snapshot = self.snapshot(id)?;
+        let Environment {
+            preview, stable, ..
+        } = &snapshot.environment;
+        let (Some(preview), None, Some(seed)) = (preview, stable, &rendering.seed) else {
+            return Ok(rendering);
+        };
+        let mut draft = Draft::of(&rendering);
+        let name = seed.spec.service.clone();
+        draft.services.insert(name, DraftService::clone(seed));
+        self.lend_to_preview(id, preview, &draft).await?;
+        self.pinned(id, &draft).await
     }
 
     /// Gives a preview the secrets that it reads, in the versions of the moment, but for those that

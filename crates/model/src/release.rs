@@ -12,6 +12,7 @@ use crate::id::{
 };
 use crate::notify::Targets;
 use crate::preview::Terms;
+use crate::render::DraftService;
 use crate::rollout::Settings;
 use crate::routing::{Protocol, RoutePolicy};
 use crate::workload::WorkloadSpec;
@@ -54,6 +55,10 @@ pub struct Rendering {
     /// What is said of previews that are like the environment, where anything is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<Terms>,
+    /// The release job that fills the volumes of a new preview, where there is one: its secrets are
+    /// pinned there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Box<DraftService>>,
 }
 
 impl PartialEq for Rendering {
@@ -67,6 +72,7 @@ impl PartialEq for Rendering {
             source,
             notify,
             preview,
+            seed,
         } = self;
         std::ptr::eq(self, other)
             || (*services == other.services
@@ -74,7 +80,8 @@ impl PartialEq for Rendering {
                 && *settings == other.settings
                 && *source == other.source
                 && *notify == other.notify
-                && *preview == other.preview)
+                && *preview == other.preview
+                && *seed == other.seed)
     }
 }
 

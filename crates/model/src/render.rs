@@ -16,6 +16,7 @@ mod limits;
 mod load;
 mod mount;
 mod route;
+mod seed;
 mod service;
 mod settings;
 mod support;
@@ -68,6 +69,13 @@ pub struct Rendered {
 
 /// Renders a project for an environment, on the engine that the delivery file names for it.
 pub fn render(inputs: &RenderInputs<'_>) -> Result<Rendered, Diagnostics> {
+    let mut rendered = services(inputs)?;
+    rendered.draft.seed = seed::seed(inputs)?.map(Box::new);
+    Ok(rendered)
+}
+
+/// Renders all services but the seed.
+fn services(inputs: &RenderInputs<'_>) -> Result<Rendered, Diagnostics> {
     let (delivery, name) = (inputs.delivery, inputs.environment);
     let Some(environment) = delivery.file.environment(name) else {
         return Err(unknown_environment(delivery, name).into());

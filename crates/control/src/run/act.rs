@@ -314,7 +314,7 @@ impl Platform {
             kind: Kind::Release,
             release,
             peers: self.peers(&id, &rendering).await?,
-            rendering: Arc::new(rendering),
+            rendering: Arc::new(self.seeded(&id, rendering).await?),
             settings: None,
             actor,
             automatic,

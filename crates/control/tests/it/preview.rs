@@ -7,6 +7,7 @@ use towpath_control::{Error, EventOrder, EventQuery, MadePreview, NewPreview};
 use towpath_model::id::{EnvironmentId, ReleaseNumber};
 use towpath_model::port::Volumes;
 use towpath_model::preview::{Asked, Refusal, Terms};
+use towpath_model::release::{Restart, Role};
 use towpath_model::render::{Draft, SecretUse};
 use towpath_model::workload::SecretValue;
 use towpath_testkit::world::{Removal, draft};
@@ -326,4 +327,38 @@ async fn what_cannot_be_a_preview_leaves_nothing_behind() {
     let refused = [one, other].into_iter().find_map(Result::err).unwrap();
     assert!(refused.to_string().contains("(2)"), "{refused}");
     assert_eq!(site.platform.environments().len(), 3);
+}
+
+#[tokio::test]
+async fn a_new_preview_is_seeded_once_with_secrets_of_the_seed_and_never_again() {
+    let site = Site::new().await;
+    site.set_key(&production(), "one").await;
+    let mut seeded = draft("v1");
+    let mut seed = reading("done").services.into_values().next().unwrap();
+    seed.spec.service = "fill".parse().unwrap();
+    seed.spec.listens = false;
+    seed.role = Role::Job {
+        irreversible: false,
+    };
+    seed.restart = Restart::No;
+    seed.routes.clear();
+    seed.internal = None;
+    seeded.seed = Some(Box::new(seed));
+    site.deployed(seeded).await;
+    assert_eq!(site.world.secrets(), [], "production is not seeded");
+    let before = site.world.starts();
+    site.made(asked("qa-42")).await;
+    assert_eq!(site.world.starts(), before + 2, "the service and the seed");
+    let qa = made_id();
+    let given = || site.world.secrets().len();
+    assert_eq!(given(), 1);
+
+    // The same release again, another one, and the way back: what is there is not filled again.
+    site.deployed(draft("v2")).await;
+    for release in [1, 2, 1].map(ReleaseNumber) {
+        let again = site.platform.redeploy(&qa, release, None, "ada");
+        again.await.unwrap();
+        site.wait_for_release("qa-42", release).await;
+    }
+    assert_eq!(given(), 1);
 }

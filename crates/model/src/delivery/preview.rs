@@ -34,6 +34,10 @@ pub struct PreviewSettings {
     /// The number of instances of a service, by its name. Default: 1.
     #[schemars(with = "BTreeMap<String, u32>", default)]
     pub scale: BTreeMap<ServiceName, u32>,
+    /// A service that runs to its end once in a new preview, before any traffic, and fills its volumes.
+    /// Give it a profile that no environment has. Default: none, the volumes are empty.
+    #[schemars(with = "Option<String>")]
+    pub seed: Option<ServiceName>,
     /// The environment whose secrets they read. Default: that which they are like, but for one that
     /// releases come to behind approvals: its secrets are lent only where this says so.
     #[schemars(with = "Option<String>")]
@@ -60,14 +64,12 @@ impl Decode for PreviewSettings {
                 .into_iter()
                 .map(|(key, Scale(count))| (key, count))
                 .collect(),
+            seed: fields.take("seed", reader),
             secrets_from: fields.take("secrets_from", reader),
             pull_requests: fields.take_or_default("pull_requests", reader),
             forks: fields.take_or_default("forks", reader),
         };
-        fields.later(&[
-            ("seed", "data from a job"),
-            ("backup", "data from a backup"),
-        ]);
+        fields.later(&[("backup", "data from a backup")]);
         fields.finish(reader);
         Some(settings)
     }

@@ -34,19 +34,11 @@ pub fn adapt(
     let named = draft.services.values().filter(has_hosts).count();
     let domain = preview.terms.domain.as_deref();
     let domain = domain.filter(|domain| named < 2 || domain.contains(SERVICE));
+    if let Some(seed) = &mut draft.seed {
+        isolate(seed)?;
+    }
     for (service, one) in &mut draft.services {
-        if let Some(container) = &mut one.spec.container {
-            if container.network == NetworkMode::Host {
-                return Err(Refusal::HostNetwork(service.clone()));
-            }
-            // Those that the router does not serve are at any free port of the machine.
-            let mut published = std::mem::take(&mut container.published);
-            isolate_container(container);
-            for port in &mut published {
-                port.port = None;
-            }
-            container.published = published;
-        }
+        isolate(one)?;
         if one.role == Role::Service {
             let scale = preview.terms.scale.get(service).copied();
             one.replicas = scale.unwrap_or_else(|| one.replicas.min(1));
@@ -67,6 +59,23 @@ pub fn adapt(
     // They are told of the environment that they named, with its secrets.
     draft.notify.clear();
     draft.preview = None;
+    Ok(())
+}
+
+fn isolate(one: &mut DraftService) -> Result<(), Refusal> {
+    let Some(container) = &mut one.spec.container else {
+        return Ok(());
+    };
+    if container.network == NetworkMode::Host {
+        return Err(Refusal::HostNetwork(one.spec.service.clone()));
+    }
+    // Those that the router does not serve are at any free port of the machine.
+    let mut published = std::mem::take(&mut container.published);
+    isolate_container(container);
+    for port in &mut published {
+        port.port = None;
+    }
+    container.published = published;
     Ok(())
 }
 

@@ -35,6 +35,9 @@ pub struct Draft {
     /// What is said of previews that are like the environment, where anything is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<Terms>,
+    /// The release job that fills the volumes of a new preview, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Box<DraftService>>,
 }
 
 /// One service of a draft.
@@ -118,6 +121,7 @@ impl Draft {
             source: rendering.source.clone(),
             notify: rendering.notify.clone(),
             preview: rendering.preview.clone(),
+            seed: rendering.seed.clone(),
         }
     }
 
@@ -158,6 +162,7 @@ impl Draft {
             source: self.source.clone(),
             notify: self.notify.clone(),
             preview: self.preview.clone(),
+            seed: self.seed.clone(),
         })
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
         settings: settings::settings(context),
         notify: context.inputs.delivery.file.targets(),
         preview: terms(context),
+        seed: None,
         services,
     }
 }

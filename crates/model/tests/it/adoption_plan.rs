@@ -45,6 +45,7 @@ fn rendering() -> Rendering {
         source: None,
         notify: BTreeMap::new(),
         preview: None,
+        seed: None,
     }
 }
 

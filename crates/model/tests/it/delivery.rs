@@ -66,6 +66,7 @@ previews:
   limit: 3
   ttl: 3d
   scale: { web: 2 }
+  seed: fill
   secrets_from: dev
   pull_requests: true
   forks: true

@@ -39,6 +39,7 @@ fn a_release_without_services_is_refused() {
             source: None,
             notify: BTreeMap::new(),
             preview: None,
+            seed: None,
         }),
         settings: None,
         peers: BTreeMap::new(),

@@ -182,6 +182,7 @@ impl Play {
             source: None,
             notify: BTreeMap::new(),
             preview: None,
+            seed: None,
         };
         let request = Request {
             kind: Kind::Release,

@@ -10,6 +10,7 @@ use towpath_model::id::{Digest, SecretVersion, ServiceName};
 use towpath_model::pipeline::plan::{Plan, plan};
 use towpath_model::pipeline::{Push, Reference};
 use towpath_model::preview::{Asked, Preview, Refusal, Terms, adapt, published_ports};
+use towpath_model::release::Role;
 use towpath_model::render::Draft;
 use towpath_model::rollout::Strategy;
 
@@ -49,9 +50,9 @@ fn what_cannot_be_a_preview_is_refused_with_its_place() {
         ),
         ("previews: { limitt: 3 }", "1:13", "did you mean `limit`?"),
         (
-            "previews: { seed: db }",
+            "previews: { backup: db }",
             "1:13",
-            "data from a job come with a later",
+            "data from a backup come with a later",
         ),
         (
             &format!("{two}previews: {{ domain: '{{name}}.p.test' }}"),
@@ -274,4 +275,61 @@ fn an_environment_behind_approvals_says_so_to_its_previews() {
     assert_eq!(terms("environments: { staging: {} }"), None);
     let behind = "environments: { staging: { deploy: { on: push, approvals: 1 } } }";
     assert!(terms(behind).unwrap().is_guarded);
+}
+
+const SEEDED: &str = "
+name: shop
+services:
+  web: { image: x, command: [serve], ports: ['8080:80'] }
+  db: { image: postgres, ports: ['5432:5432'], volumes: [data:/var/lib/postgresql/data] }
+  fill:
+    image: x
+    command: [fill, --all]
+    profiles: [seed]
+    environment: { DATABASE: 'db:5432' }
+    depends_on: { db: { condition: service_healthy }, other: { condition: service_started, required: false } }
+  other: { image: x, command: [x], profiles: [seed] }
+volumes: { data: {} }
+";
+
+#[test]
+fn a_seed_is_a_release_job_beside_the_services_and_none_of_them() {
+    for engine in ["process", "docker"] {
+        let file = format!(
+            "environments: {{ staging: {{ engine: {engine} }} }}\n\
+             services: {{ db: {{ process: {{ command: db }} }} }}\n\
+             previews: {{ seed: fill }}"
+        );
+        let draft = Compose::new(SEEDED).render(&file, "staging").unwrap().draft;
+        let names: Vec<&str> = draft.services.keys().map(ServiceName::as_str).collect();
+        assert_eq!(names, ["db", "web"]);
+        let seed = draft.seed.as_deref().unwrap();
+        assert_eq!(seed.spec.service, service("fill"));
+        let irreversible = false;
+        assert_eq!(seed.role, Role::Job { irreversible });
+        assert_eq!(seed.depends_on.len(), 1, "{:?}", seed.depends_on);
+        assert!(!seed.spec.listens && seed.internal.is_none() && seed.routes.is_empty());
+        let rendering = draft.pin(&BTreeMap::new()).unwrap();
+        assert_eq!(Draft::of(&rendering), draft);
+        let without = file.replace("previews: { seed: fill }", "");
+        let without = Compose::new(SEEDED).render(&without, "staging").unwrap();
+        assert_eq!(without.draft.services, draft.services);
+    }
+}
+
+#[test]
+fn a_seed_that_is_not_there_or_runs_anyway_is_refused_with_its_place() {
+    let plain = "services: { db: { process: { command: db } } }\n";
+    let refused = |file: &str| {
+        let rendered = Compose::new(SEEDED).render(&format!("{file}{plain}"), "staging");
+        refusal(rendered)
+    };
+    let found = refused("environments: { staging: {} }\npreviews: { seed: fil }\n");
+    assert!(found.contains("towpath.yaml:2:19: error: "), "{found}");
+    assert!(found.contains("did you mean `fill`?"), "{found}");
+    let found = refused("environments: { staging: {} }\npreviews: { seed: web }\n");
+    assert!(found.contains("`web` runs in `staging` anyway"), "{found}");
+    let elsewhere = "environments: { dev: {}, staging: {} }\npreviews: { seed: web }\n";
+    let rendered = Compose::new(SEEDED).render(&format!("{elsewhere}{plain}"), "staging");
+    assert_eq!(rendered.unwrap().draft.seed, None);
 }

@@ -121,6 +121,7 @@ impl World {
             source: None,
             notify: BTreeMap::new(),
             preview: None,
+            seed: None,
         };
         let release = ReleaseNumber(self.next_release);
         self.next_release += 1;

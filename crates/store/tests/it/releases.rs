@@ -20,6 +20,7 @@ fn rendering(strategy: Strategy) -> Rendering {
         source: None,
         notify: BTreeMap::new(),
         preview: None,
+        seed: None,
     }
 }
 

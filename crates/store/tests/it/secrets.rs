@@ -46,6 +46,7 @@ async fn release_with(store: &Store, secret: &str, version: u32) -> Result<Relea
         source: None,
         notify: BTreeMap::new(),
         preview: None,
+        seed: None,
     };
     store
         .insert_rendering(&production(), release.number, &rendering)

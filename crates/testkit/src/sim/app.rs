@@ -191,6 +191,7 @@ impl App {
             source: None,
             notify: BTreeMap::new(),
             preview: None,
+            seed: None,
         }
     }
 

@@ -53,6 +53,7 @@ pub fn draft(version: &str) -> Draft {
         source: None,
         notify: BTreeMap::new(),
         preview: None,
+        seed: None,
     }
 }
 
