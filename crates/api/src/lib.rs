@@ -46,7 +46,7 @@ pub use plan::{Change, Plan, PlanRequest, ServicePlan};
 pub use preview::{ExtendRequest, Preview, PreviewCreated, PreviewRequest};
 pub use problem::Problem;
 pub use release::Release;
-pub use repository::{Repository, RepositoryRequest};
+pub use repository::{Repository, RepositoryRequest, RepositoryStatuses};
 pub use run::{
     DecisionRequest, PromoteRequest, Run, RunEnvironment, RunJob, RunLogLine, RunPartState,
     RunStart, RunStarted, RunState,

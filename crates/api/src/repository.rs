@@ -12,6 +12,14 @@ pub struct RepositoryRequest {
     /// The repository elsewhere that it follows: `https://`, `ssh://`, `http://`, `file://`, or
     /// `user@host:path`.
     pub url: Option<String>,
+    /// What it is served by, where its host does not say so: `github`, `gitlab`, `bitbucket-cloud`,
+    /// `bitbucket-data-center`, `gitea`. It is told the statuses of commits.
+    pub forge: Option<String>,
+    /// The address of the forge, where that of the repository does not say it: `https://` or `http://`.
+    pub forge_url: Option<String>,
+    /// Where people read more of a run, for the statuses of commits: an address with `{app}`, `{run}`
+    /// and `{commit}` in it.
+    pub link: Option<String>,
     /// How often it is looked at, in seconds. Default: 300.
     pub poll_seconds: Option<u64>,
     /// The branches that are delivered, as patterns; all when empty.
@@ -46,4 +54,20 @@ pub struct Repository {
     pub fetched_at: Option<Timestamp>,
     /// Why it cannot be fetched from.
     pub fault: Option<String>,
+    /// How it goes with telling the forge the statuses of commits.
+    pub statuses: RepositoryStatuses,
+}
+
+/// How it goes with telling a forge the statuses of commits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepositoryStatuses {
+    /// Whether there is a token for it alone.
+    pub has_token: bool,
+    /// How many the forge is still to be told.
+    pub waiting: u64,
+    /// Why the forge does not take them.
+    pub fault: Option<String>,
+    /// When the forge is told again; absent where it is told nothing more until something is mended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub retry_at: Option<Timestamp>,
 }

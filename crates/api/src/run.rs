@@ -92,6 +92,8 @@ pub struct Run {
     pub jobs: Vec<RunJob>,
     /// The environments that the release is brought to.
     pub environments: Vec<RunEnvironment>,
+    /// What was found unwise in its files, such as variables without a value, each with its place.
+    pub warnings: Vec<String>,
 }
 
 /// How far a run is. `succeeded`, `failed`, `cancelled` and `superseded` are ends.

@@ -1,20 +1,24 @@
 //! A stored source tree, opened where that holds nobody up: what a run renders its jobs and its
 //! environments from. Not how it is rendered ([`crate::source::app`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use towpath_compose::{Severity, Style};
 use towpath_model::delivery::DeliveryFile;
 use towpath_model::id::{AppName, Digest, EnvironmentName};
 use towpath_model::pipeline::endpoint::Endpoint;
 use towpath_model::pipeline::plan::Plan;
-use towpath_model::pipeline::run::Job;
+use towpath_model::pipeline::run::{Job, Target};
 use towpath_model::render::Draft;
 
 use crate::error::Error;
 use crate::platform::Shared;
 use crate::source::app::{AppTree, AppTreeError};
 use crate::source::blocking;
+
+/// The most warnings that are kept of a run.
+const MOST_WARNINGS: usize = 100;
 
 /// An opened tree. Clones are handles to the same one.
 #[derive(Debug, Clone)]
@@ -40,15 +44,39 @@ impl Checkout {
         &self.0.delivery().file
     }
 
-    /// Refuses a plan of which a part cannot be rendered.
-    pub(crate) async fn check(&self, plan: &Plan) -> Result<(), Error> {
-        for target in &plan.targets {
-            self.draft(target.rendered_as()).await?;
+    /// Refuses a plan of which a part cannot be rendered. Returns what is unwise in the files of its
+    /// environments, each said once.
+    pub(crate) async fn check(&self, plan: &Plan) -> Result<Vec<String>, Error> {
+        let targets = plan.targets.iter().map(Target::rendered_as);
+        let environments: BTreeSet<&EnvironmentName> = targets
+            .chain(plan.jobs.iter().map(|job| &job.like))
+            .collect();
+        let mut warnings = Vec::new();
+        for environment in environments {
+            let (tree, environment) = (Arc::clone(&self.0), environment.clone());
+            let is_target = plan
+                .targets
+                .iter()
+                .any(|target| target.rendered_as() == &environment);
+            let rendered = blocking(move || Ok::<_, AppTreeError>(tree.render(&environment)?));
+            let rendered = match rendered.await {
+                Ok(rendered) => rendered,
+                Err(error) if is_target => return Err(error),
+                // Only what a job needs of it has to be sound.
+                Err(_) => continue,
+            };
+            for found in rendered.warnings {
+                let text = found.render(Style::Plain).trim_end().to_owned();
+                if found.severity == Severity::Warning && !warnings.contains(&text) {
+                    warnings.push(text);
+                }
+            }
         }
         for job in &plan.jobs {
             self.draft_of_job(job, BTreeMap::new(), None).await?;
         }
-        Ok(())
+        warnings.truncate(MOST_WARNINGS);
+        Ok(warnings)
     }
 
     /// Renders the app for an environment.

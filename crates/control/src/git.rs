@@ -16,7 +16,7 @@ use towpath_model::repository::{CommitId, GitProgram, Objects, ReferenceUpdate};
 
 use crate::error::Error;
 use crate::platform::Platform;
-pub use settings::RepositoryInfo;
+pub use settings::{RepositoryInfo, StatusesInfo};
 use source::CommitSource;
 pub use take::{Outcome, TakenIn};
 
@@ -161,7 +161,7 @@ impl Platform {
             actor: String::new(),
         };
         match plan(checkout.file(), &push) {
-            Some(plan) => checkout.check(&plan).await,
+            Some(plan) => checkout.check(&plan).await.map(drop),
             None => Ok(()),
         }
     }

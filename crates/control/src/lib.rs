@@ -23,6 +23,7 @@ mod release;
 mod run;
 mod secret;
 mod source;
+mod statuses;
 mod token;
 
 pub use adopt::{Adopt, Ports as AdoptedPorts};
@@ -30,7 +31,7 @@ pub use command::Deploy;
 pub use console::{InstanceUsage, UsageWatch};
 pub use error::{Error, Kind};
 pub use follow::PullRequest;
-pub use git::{Judgement, Outcome, RepositoryInfo, TakenIn};
+pub use git::{Judgement, Outcome, RepositoryInfo, StatusesInfo, TakenIn};
 pub use keeper::Snapshot;
 pub use notify::TriedOut;
 pub use platform::{Config, Platform, Ports, SocketTest};

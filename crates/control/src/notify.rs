@@ -2,6 +2,7 @@
 //! made is written down with the place in the trail, so nothing is lost and nothing is made twice,
 //! whenever the control plane ends. Not what becomes a message, which is `model::notify`.
 
+mod audience;
 mod deliver;
 mod gather;
 mod mask;

@@ -16,6 +16,7 @@ use towpath_model::id::{AppName, EnvironmentId};
 use towpath_model::port::{
     Clock, DataDirectory, Engine, INTERNAL_PORTS, Notifier, Prober, Redirects, Router,
 };
+use towpath_model::repository::status::Forges;
 use towpath_model::repository::{GitProgram, Repositories};
 use towpath_store::{Store, StoredEnvironment};
 
@@ -29,6 +30,7 @@ use crate::notify;
 use crate::preview::{self, Previews};
 use crate::run::Runs;
 use crate::source::clear_leftovers;
+use crate::statuses::{self, Statuses};
 
 /// Tells whether a socket address can be listened on now.
 pub type SocketTest = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
@@ -52,6 +54,8 @@ pub struct Ports {
     pub redirects: Arc<dyn Redirects>,
     /// The Git repositories of apps.
     pub repositories: Arc<dyn Repositories>,
+    /// Who tells forges of commits.
+    pub forges: Arc<dyn Forges>,
     /// Who tells the time.
     pub clock: Arc<dyn Clock>,
     /// Whether a socket is free.
@@ -115,6 +119,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Hub,
     pub(crate) intake: Intake,
     pub(crate) follower: Follower,
+    pub(crate) statuses: Statuses,
     pub(crate) removals: Removals,
     pub(crate) previews: Previews,
     pub(crate) runs: Runs,
@@ -150,6 +155,7 @@ impl Platform {
             hub,
             intake,
             follower,
+            statuses: Statuses::default(),
             removals: Removals::default(),
             previews: Previews::default(),
             runs: Runs::default(),
@@ -166,6 +172,8 @@ impl Platform {
         let work = notify::run(Arc::clone(&shared), shared.stopping());
         shared.spawn(work);
         let work = preview::watch::run(Arc::clone(&shared), shared.stopping());
+        shared.spawn(work);
+        let work = statuses::run(Arc::clone(&shared), shared.stopping());
         shared.spawn(work);
         let platform = Self { shared };
         let stop = platform.shared.stopping();

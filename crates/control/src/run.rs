@@ -97,7 +97,7 @@ impl Platform {
         let Some(plan) = plan(&file, &push) else {
             return Ok(None);
         };
-        checkout.check(&plan).await?;
+        let warnings = checkout.check(&plan).await?;
         self.register(&push.app, &push.actor).await?;
         let release = NewRelease {
             source: Some(push.source.clone()),
@@ -107,7 +107,8 @@ impl Platform {
             created_by: push.actor.clone(),
         };
         let older = shared.active(&push.app, &push.reference);
-        let number = shared.begin(push, plan, ReleaseOfRun::New(release)).await?;
+        let release = ReleaseOfRun::New(release);
+        let number = shared.begin(push, (plan, warnings), release).await?;
         for keeper in older {
             let by = format!("run {number}");
             // One that has ended meanwhile needs no other to take its place.
@@ -215,9 +216,9 @@ impl Platform {
         let plan = promotion(checkout.file(), &push, &promote.environment);
         let environment = || format!("environment `{}` in the delivery file", promote.environment);
         let plan = plan.ok_or_else(|| Error::NotFound(environment()))?;
-        checkout.check(&plan).await?;
+        let warnings = checkout.check(&plan).await?;
         shared
-            .begin(push, plan, ReleaseOfRun::Present(release))
+            .begin(push, (plan, warnings), ReleaseOfRun::Present(release))
             .await
     }
 
@@ -285,7 +286,7 @@ impl Shared {
     async fn begin(
         self: &Arc<Self>,
         push: Push,
-        plan: Plan,
+        (plan, warnings): (Plan, Vec<String>),
         release: ReleaseOfRun,
     ) -> Result<RunNumber, Error> {
         let now = self.ports.clock.now();
@@ -298,6 +299,7 @@ impl Shared {
                 push,
                 release,
                 is_promotion,
+                warnings,
                 created_at: now,
                 jobs: plan.jobs,
                 targets: plan.targets,

@@ -119,9 +119,10 @@ impl Channel {
     pub fn secrets(&self) -> Vec<&SecretName> {
         let settings: Vec<&Setting> = match self {
             Self::Teams { url } | Self::Slack { url } => vec![url],
-            Self::Smtp(smtp) => smtp.password.iter().collect(),
+            Self::Smtp(smtp) => smtp.password.iter().chain(&smtp.ca).collect(),
             Self::Webhook(webhook) => {
                 let one = [&webhook.url].into_iter().chain(&webhook.secret);
+                let one = one.chain(&webhook.ca);
                 one.chain(webhook.headers.values()).collect()
             }
         };
@@ -162,6 +163,9 @@ pub struct Smtp {
     pub from: String,
     /// The receivers' addresses.
     pub to: Vec<String>,
+    /// The certificates of an authority that is trusted beside those of the machine, as PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Setting>,
 }
 
 /// How a connection to a mail server is kept from others.
@@ -186,6 +190,9 @@ pub struct Webhook {
     pub headers: BTreeMap<String, Setting>,
     /// What messages are signed with.
     pub secret: Option<Setting>,
+    /// The certificates of an authority that is trusted beside those of the machine, as PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Setting>,
 }
 
 /// One message, ready to be sent. No secret's value is in it.

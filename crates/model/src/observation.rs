@@ -102,6 +102,11 @@ impl Exit {
         self.code == Some(0)
     }
 
+    /// Tells whether somebody removed it, so that nobody saw how it ended.
+    pub fn was_removed(&self) -> bool {
+        self.code.is_none() && self.signal.is_none() && self.error.is_none() && self.note.is_some()
+    }
+
     /// Describes the end in a few words.
     pub fn summary(&self) -> String {
         let ended = match (&self.error, self.code, self.signal) {

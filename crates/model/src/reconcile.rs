@@ -3,6 +3,7 @@
 
 mod absorb;
 mod drain;
+mod drift;
 mod job;
 mod start;
 

@@ -2,6 +2,7 @@
 //! who may change what. Not how Git is run, which is the pipeline crate's, and no wire format.
 
 pub mod outside;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::fmt;

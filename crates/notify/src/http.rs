@@ -1,6 +1,8 @@
 //! One request, and what came back: bounded in time and size, nowhere else than where it was meant to
 //! go.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -10,6 +12,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use towpath_model::port::PortError;
 
 use crate::config::Config;
@@ -22,21 +28,55 @@ const SHOWN: usize = 200;
 
 const AGENT: &str = concat!("towpath/", env!("CARGO_PKG_VERSION"));
 
-/// Makes a client that trusts whom the machine trusts.
-pub(crate) fn client(config: &Config) -> Result<Client, PortError> {
+/// Makes a client that trusts whom the machine trusts, and the authorities of these certificates.
+pub(crate) fn client(config: &Config, ca: Option<&str>) -> Result<Client, PortError> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(config.connect_timeout));
-    let tls = HttpsConnectorBuilder::new()
-        .with_native_roots()
-        .map_err(|error| failed("reading the machine's certificates", error.to_string()))?;
+    let tls = match ca {
+        Some(ca) => HttpsConnectorBuilder::new().with_tls_config(trusting(ca)?),
+        None => HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|error| failed("reading the machine's certificates", error.to_string()))?,
+    };
     let connector = tls.https_or_http().enable_http1().wrap_connector(connector);
     // Messages are few: a connection that is kept would only be cut by whoever is between.
     let mut builder = legacy::Client::builder(TokioExecutor::new());
     Ok(builder.pool_max_idle_per_host(0).build(connector))
 }
 
-/// Posts a body of JSON. Returns what the other side answered.
+/// Returns settings of TLS that trust whom the machine trusts, and the authorities of these certificates.
+fn trusting(ca: &str) -> Result<ClientConfig, PortError> {
+    let refused = |reason: String| PortError::Refused(format!("`ca` cannot be used: {reason}"));
+    let mut roots = RootCertStore::empty();
+    // A machine without certificates can still trust these.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let mut count = 0_usize;
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        let certificate = certificate.map_err(|error| refused(error.to_string()))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| refused(error.to_string()))?;
+        count += 1;
+    }
+    if count == 0 {
+        return Err(refused("there is no certificate in it".to_owned()));
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| refused(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// What the other side answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// The first words, in one line.
+    pub(crate) words: String,
+}
+
+/// Posts a body of JSON. Returns what the other side answered, where that is good.
 pub(crate) async fn post(
     client: &Client,
     config: &Config,
@@ -44,16 +84,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Vec<u8>,
 ) -> Result<String, PortError> {
-    let request = request(url, headers, body)?;
-    let exchange = async {
-        let answer = client.request(request).await;
-        let answer = answer.map_err(|error| failed("sending", deepest(&error)))?;
-        let status = answer.status();
-        Ok((status, read(answer, config.answer_bytes).await))
-    };
-    let answered = tokio::time::timeout(config.timeout, exchange).await;
-    let (status, words) =
-        answered.unwrap_or_else(|_| Err(failed("sending", "it took too long".to_owned())))?;
+    let Answer { status, words, .. } = exchange(client, config, url, headers, body).await?;
     let said = match words.as_str() {
         "" => status.to_string(),
         words => format!("{status}: {words}"),
@@ -66,6 +97,28 @@ pub(crate) async fn post(
         return Err(failed("sending", reason));
     }
     Err(PortError::Refused(reason))
+}
+
+/// Posts a body of JSON. Returns what the other side answered, whatever it is.
+pub(crate) async fn exchange(
+    client: &Client,
+    config: &Config,
+    url: &str,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> Result<Answer, PortError> {
+    let request = request(url, headers, body)?;
+    let exchange = async {
+        let answer = client.request(request).await;
+        let answer = answer.map_err(|error| failed("sending", deepest(&error)))?;
+        Ok(Answer {
+            status: answer.status(),
+            headers: answer.headers().clone(),
+            words: read(answer, config.answer_bytes).await,
+        })
+    };
+    let answered = tokio::time::timeout(config.timeout, exchange).await;
+    answered.unwrap_or_else(|_| Err(failed("sending", "it took too long".to_owned())))
 }
 
 fn request(

@@ -1,8 +1,9 @@
-//! Carries messages to Teams, Slack, mail servers and webhooks: the one door to the crates that speak
-//! to them. Not what is told to whom, nor when it is tried again.
+//! Carries messages to Teams, Slack, mail servers and webhooks, and statuses of commits to forges: the
+//! one door to the crates that speak to them. Not what is told to whom, nor when it is tried again.
 
 mod body;
 mod config;
+mod forge;
 mod http;
 mod mail;
 mod sender;

@@ -4,7 +4,7 @@ use lettre::address::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message as Mail};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls as Security, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, Tls as Security, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use towpath_model::notify::{Message, Smtp, Tls};
@@ -12,15 +12,22 @@ use towpath_model::port::PortError;
 
 use crate::config::Config;
 
+/// What is known only when a mail is sent.
+pub(crate) struct Way {
+    pub(crate) password: Option<String>,
+    /// The certificates of an authority that is trusted beside those of the machine.
+    pub(crate) ca: Option<String>,
+}
+
 /// Sends a message to a mail server. Returns what it answered.
 pub(crate) async fn send(
     config: &Config,
     smtp: &Smtp,
-    password: Option<String>,
+    way: Way,
     message: &Message,
 ) -> Result<String, PortError> {
     let mail = mail(smtp, message)?;
-    let transport = transport(config, smtp, password)?;
+    let transport = transport(config, smtp, way)?;
     match tokio::time::timeout(config.timeout, transport.send(mail)).await {
         Ok(Ok(answer)) => {
             let words: Vec<&str> = answer.message().collect();
@@ -37,10 +44,16 @@ pub(crate) async fn send(
 fn transport(
     config: &Config,
     smtp: &Smtp,
-    password: Option<String>,
+    Way { password, ca }: Way,
 ) -> Result<AsyncSmtpTransport<Tokio1Executor>, PortError> {
     let parameters = || {
-        TlsParameters::new(smtp.host.clone()).map_err(|error| PortError::Failed {
+        let mut builder = TlsParameters::builder(smtp.host.clone());
+        if let Some(ca) = &ca {
+            let authority = Certificate::from_pem(ca.as_bytes());
+            let refused = |error| PortError::Refused(format!("`ca` cannot be used: {error}"));
+            builder = builder.add_root_certificate(authority.map_err(refused)?);
+        }
+        builder.build().map_err(|error| PortError::Failed {
             attempted: "preparing TLS".to_owned(),
             reason: error.to_string(),
         })

@@ -13,6 +13,7 @@ use towpath_model::workload::SecretValue;
 
 use crate::config::Config;
 use crate::http::Client;
+use crate::mail::Way;
 use crate::sign::{SIGNATURE, signature};
 use crate::{body, http, mail};
 
@@ -31,7 +32,7 @@ impl Sender {
     /// Makes a sender. Nothing is connected to.
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
         Self {
-            client: http::client(&config).map_err(|error| error.to_string()),
+            client: http::client(&config, None).map_err(|error| error.to_string()),
             config,
             clock,
         }
@@ -43,11 +44,20 @@ impl Sender {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<String, PortError> {
-        let client = self.client.as_ref().map_err(|reason| PortError::Failed {
+        http::post(self.client()?, &self.config, url, headers, body).await
+    }
+
+    /// Returns what sends requests.
+    pub(crate) fn client(&self) -> Result<&Client, PortError> {
+        self.client.as_ref().map_err(|reason| PortError::Failed {
             attempted: "sending".to_owned(),
             reason: reason.clone(),
-        })?;
-        http::post(client, &self.config, url, headers, body).await
+        })
+    }
+
+    /// Returns the limits.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     async fn webhook(
@@ -73,7 +83,11 @@ impl Sender {
             )?;
         }
         let url = revealed(&webhook.url, secrets)?;
-        self.post(&url, headers, body).await
+        let Some(ca) = &webhook.ca else {
+            return self.post(&url, headers, body).await;
+        };
+        let client = http::client(&self.config, Some(&revealed(ca, secrets)?))?;
+        http::post(&client, &self.config, &url, headers, body).await
     }
 }
 
@@ -99,7 +113,10 @@ impl Notifier for Sender {
             Channel::Smtp(smtp) => {
                 let password = smtp.password.as_ref();
                 let password = password.map(|one| revealed(one, secrets)).transpose()?;
-                mail::send(&self.config, smtp, password, message).await
+                let ca = smtp.ca.as_ref();
+                let ca = ca.map(|one| revealed(one, secrets)).transpose()?;
+                let way = Way { password, ca };
+                mail::send(&self.config, smtp, way, message).await
             }
             Channel::Webhook(webhook) => self.webhook(webhook, secrets, message).await,
         };

@@ -186,9 +186,21 @@ impl Drop for KeyFile {
     }
 }
 
-/// Returns the end of what Git complains of, on one line: there it says why.
+/// Returns the end of what Git complains of, on one line: there it says why. What SSH draws around a
+/// warning, and what Git advises whatever was met, says nothing.
 fn last_lines(complaint: &str) -> String {
-    let mut lines: Vec<&str> = complaint.lines().rev().take(3).collect();
+    let says_nothing = |line: &str| {
+        line.is_empty()
+            || line.starts_with('@')
+            || line.starts_with("Please make sure you have the correct access rights")
+            || line == "and the repository exists."
+    };
+    let lines = complaint.lines().map(str::trim);
+    let mut lines: Vec<&str> = lines
+        .filter(|line| !says_nothing(line))
+        .rev()
+        .take(3)
+        .collect();
     lines.reverse();
     lines.join("; ")
 }
@@ -243,6 +255,27 @@ mod tests {
             .filter(|(name, _)| name.starts_with("GIT_CONFIG_KEY"));
         assert_eq!(count.unwrap().1, settings.count().to_string().as_str());
         assert!(of(Some("two\nlines")).is_err());
+    }
+
+    #[test]
+    fn what_ssh_complains_of_is_told_and_not_what_git_advises() {
+        let complaint = "\
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+Offending ED25519 key in /data/git/known_hosts:1
+Host key for git.example.com has changed and you have requested strict checking.
+Host key verification failed.\r
+fatal: Could not read from remote repository.
+
+Please make sure you have the correct access rights
+and the repository exists.
+";
+        assert_eq!(
+            last_lines(complaint),
+            "Host key for git.example.com has changed and you have requested strict checking.; \
+             Host key verification failed.; fatal: Could not read from remote repository."
+        );
     }
 
     #[test]

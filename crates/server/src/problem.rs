@@ -31,6 +31,9 @@ pub(crate) enum Error {
     /// Too much is under way.
     #[error("too many pushes and fetches are under way: try again in a while")]
     Busy,
+    /// A request did not come to its end in time.
+    #[error("the request took too long to arrive")]
+    Slow,
     /// It is known who asks, and they may not.
     #[error("only the owner of the data directory may do this, on the machine itself")]
     Forbidden,
@@ -97,6 +100,7 @@ impl Error {
             ),
             Self::Git(_) => INTERNAL,
             Self::Busy => TOO_MANY,
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "bad-request", "Too slow"),
             Self::Unauthorized | Self::UnauthorizedGit => {
                 (StatusCode::UNAUTHORIZED, "unauthorized", "Not allowed")
             }

@@ -9,6 +9,7 @@ mod gitlab;
 mod signature;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
@@ -30,7 +31,10 @@ use crate::problem::Error;
 const BODY_BYTES_MAX: usize = 5 << 20;
 
 /// How many may be read at once. The others are told to come again.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
+
+/// How long one may take to arrive: who is slow keeps others out.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// The longest id of a delivery that is kept.
 const ID_MAX: usize = 100;
@@ -89,7 +93,9 @@ async fn take(
 ) -> Result<StatusCode, Error> {
     use axum::extract::FromRequest as _;
     let _permit = limit.try_acquire().map_err(|_| Error::Busy)?;
-    let Raw(body) = Raw::from_request(request, &context).await?;
+    let reading = Raw::from_request(request, &context);
+    let arrived = tokio::time::timeout(ARRIVES_WITHIN, reading).await;
+    let Raw(body) = arrived.map_err(|_| Error::Slow)??;
     // Whether there is such an app is nobody's business who cannot sign.
     let unsigned = || Error::BadWebhook(Refused::Signature.to_string());
     let app: AppName = app.parse().map_err(|_| unsigned())?;

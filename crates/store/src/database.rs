@@ -218,6 +218,11 @@ fn migrations() -> Vec<Migration> {
             "notifications",
             include_str!("migrations/0006_notifications.sql"),
         ),
+        migration(
+            7,
+            "commit statuses",
+            include_str!("migrations/0007_commit_statuses.sql"),
+        ),
     ]
 }
 

@@ -2,6 +2,7 @@
 //! tree of each commit. Not the repositories, which are files in the data directory.
 
 mod outside;
+pub(crate) mod status;
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,9 @@ use sqlx::SqliteConnection;
 use towpath_model::event::NewEvent;
 use towpath_model::id::{AppName, ReleaseNumber, RunId, RunNumber};
 use towpath_model::release::Release;
+use towpath_model::repository::status::Status;
 
+use crate::repository::status;
 use crate::{Error, NewRelease, Store, app, event, release, row};
 
 /// A run as it was last committed.
@@ -39,6 +41,17 @@ pub enum Progress {
     Unsettled,
     /// It is not.
     Settled,
+}
+
+/// What a change of a run says to others.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// To the audit trail.
+    pub events: &'a [NewEvent],
+    /// To the forge, of the commit: what is so from then on, each in its matter.
+    pub statuses: &'a [Status],
 }
 
 type Row = (String, i64, i64, String, String);
@@ -89,15 +102,16 @@ impl Store {
         })
     }
 
-    /// Replaces the document of a run and appends events, all or nothing. Returns the new version of
-    /// the document. Fails when the document is not at `expected`.
+    /// Replaces the document of a run, appends events and writes down what the forge is to be told, all
+    /// or nothing. Returns the new version of the document. Fails when the document is not at
+    /// `expected`.
     pub async fn commit_run(
         &self,
         id: &RunId,
         expected: u64,
         document: &Value,
         progress: Progress,
-        events: &[NewEvent],
+        said: Said<'_>,
     ) -> Result<u64, Error> {
         let what = || id.to_string();
         let version = expected
@@ -120,7 +134,8 @@ impl Store {
             let reason = format!("it is not at version {expected}");
             return Err(Error::inconsistent(what(), reason));
         }
-        event::append(&mut write, &self.keys, None, events).await?;
+        event::append(&mut write, &self.keys, None, said.events).await?;
+        status::want(&mut write, &id.app, Some(id.number), said.statuses, said.at).await?;
         write.commit().await?;
         Ok(version)
     }

@@ -112,6 +112,7 @@ impl World {
             prober: Arc::new(WorldProber::new(Arc::clone(self))),
             router: Arc::new(WorldRouter(Arc::clone(self))),
             notifier: Arc::<Letters>::clone(&self.letters),
+            forges: Arc::<Letters>::clone(&self.letters),
             redirects: Arc::new(WorldRedirects::default()),
             repositories: Arc::new(GitRepositories::new(data.clone(), GitProgram::default())),
             clock: Arc::new(Now),

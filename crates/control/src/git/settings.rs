@@ -7,6 +7,7 @@ use towpath_model::repository::outside::{
     Outside, POLL_EVERY_MIN, RepositorySecret, RepositorySettings,
 };
 use towpath_model::workload::SecretValue;
+use towpath_store::ForgeLane;
 
 use crate::error::Error;
 use crate::follow::Look;
@@ -25,6 +26,17 @@ pub struct RepositoryInfo {
     pub fetched_at: Option<Timestamp>,
     /// Why it cannot be fetched from.
     pub fault: Option<String>,
+    /// How it goes with telling the forge the statuses of commits.
+    pub statuses: StatusesInfo,
+}
+
+/// How it goes with telling a forge the statuses of commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusesInfo {
+    /// Whether there is a token for it alone.
+    pub has_token: bool,
+    /// What waits, and why.
+    pub forge: ForgeLane,
 }
 
 impl Platform {
@@ -51,14 +63,14 @@ impl Platform {
             .set_repository(app, &settings, &event)
             .await?;
         self.shared.follower.try_look(Look::branches(app, actor));
-        Ok(())
+        self.shared.tell_again(app).await
     }
 
     /// Has the repository of an app follow no other any more; what is in it stays.
     pub async fn unset_repository(&self, app: &AppName, actor: &str) -> Result<(), Error> {
         let store = &self.shared.ports.store;
         let event = self.repository_event(app, "repository.unset", actor);
-        for secret in [RepositorySecret::Credential, RepositorySecret::Webhook] {
+        for secret in RepositorySecret::ALL {
             if store.repository_secret(app, secret).await?.is_some() {
                 store
                     .set_repository_secret(app, secret, None, &event)
@@ -67,6 +79,7 @@ impl Platform {
         }
         let settings = RepositorySettings::default();
         store.set_repository(app, &settings, &event).await?;
+        store.forget_statuses(app).await?;
         self.shared.follower.try_look(Look::branches(app, actor));
         Ok(())
     }
@@ -88,7 +101,7 @@ impl Platform {
         if secret == RepositorySecret::Credential {
             self.shared.follower.try_look(Look::branches(app, actor));
         }
-        Ok(())
+        self.shared.tell_again(app).await
     }
 
     /// Returns what the forge of an app's repository signs its webhooks with.
@@ -106,6 +119,7 @@ impl Platform {
             return Err(Error::NotFound(format!("app `{app}`")));
         }
         let credential = store.repository_secret(app, RepositorySecret::Credential);
+        let status = store.repository_secret(app, RepositorySecret::Status);
         let (fetched_at, fault) = self.shared.follower.last(app);
         Ok(RepositoryInfo {
             settings: store.repository(app).await?,
@@ -113,12 +127,17 @@ impl Platform {
             has_webhook_secret: self.webhook_secret(app).await?.is_some(),
             fetched_at,
             fault,
+            statuses: StatusesInfo {
+                has_token: status.await?.is_some(),
+                forge: store.forge_lane(app).await?,
+            },
         })
     }
 
     /// Fetches from the repository that an app follows, now. Returns when that is done.
     pub async fn fetch_repository(&self, app: &AppName, actor: &str) -> Result<(), Error> {
         self.followed(app).await?;
+        self.shared.tell_again(app).await?;
         self.shared.follower.look(Look::branches(app, actor)).await
     }
 

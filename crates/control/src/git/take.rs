@@ -214,6 +214,10 @@ impl Platform {
                 };
                 "reference.refused".clone_into(&mut event.what);
                 event.reason = Some(reason.clone());
+                let shared = &self.shared;
+                shared
+                    .tell_refusal(app, settings, one.commit, &reason)
+                    .await?;
                 Outcome::Refused(reason)
             }
         };

@@ -1,7 +1,5 @@
 //! Reads the audit trail from where it was left, and makes messages of it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,12 +7,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use towpath_model::deployment::{Deployment, Kind};
 use towpath_model::event::Event;
-use towpath_model::id::{DeploymentNumber, EnvironmentId, InstanceId, ReleaseNumber};
+use towpath_model::id::{DeploymentNumber, InstanceId};
 use towpath_model::instance::elapsed;
-use towpath_model::notify::{Facts, Occurrence, Origin, Targets, kind_of, origin_of, route};
-use towpath_model::pipeline::is_ephemeral;
+use towpath_model::notify::{Facts, Occurrence, Origin, kind_of, origin_of, route};
 use towpath_store::{EventOrder, EventQuery, NotifyProgress};
 
+use super::audience::Known;
 use super::mask::Mask;
 use crate::error::{Error, describe};
 use crate::platform::Shared;
@@ -27,9 +25,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The most lines that are looked at in one transaction.
 const BATCH: u32 = 200;
-
-/// The most renderings whose targets are kept in memory; they never change.
-const MOST_KNOWN: usize = 64;
 
 /// Makes messages until `stop`. `made` is told when there are new ones.
 pub(super) async fn run(shared: &Shared, made: &Notify, stop: &CancellationToken) {
@@ -169,59 +164,4 @@ async fn facts(shared: &Shared, event: &Event) -> Result<Facts, Error> {
         facts.log = failure.log_tail;
     }
     Ok(facts)
-}
-
-/// The targets of renderings, which never change.
-#[derive(Debug, Default)]
-pub(super) struct Known(BTreeMap<(EnvironmentId, ReleaseNumber), Arc<Targets>>);
-
-impl Known {
-    /// Returns who may want to be told of something, and the environment whose secrets count: what
-    /// the newest release says that was rendered for the environment; or, where there is none, the
-    /// newest of the app.
-    pub(super) async fn targets(
-        &mut self,
-        shared: &Shared,
-        origin: &Origin,
-    ) -> Result<Option<(EnvironmentId, Arc<Targets>)>, Error> {
-        let store = &shared.ports.store;
-        let (app, own) = match origin {
-            Origin::Environment(id) => (&id.app, Some(id)),
-            Origin::App(app) => (app, None),
-        };
-        if let Some(id) = own
-            && let Some((release, _)) = store.renderings(id).await?.into_iter().next()
-        {
-            let targets = self.of(shared, id, release).await?;
-            return Ok(Some((id.clone(), targets)));
-        }
-        let rendered = store.newest_renderings(app).await?;
-        let mut lasting = rendered
-            .into_iter()
-            .filter(|(id, _)| !is_ephemeral(&id.name));
-        let Some((id, release)) = lasting.next() else {
-            return Ok(None);
-        };
-        let targets = self.of(shared, &id, release).await?;
-        Ok(Some((own.cloned().unwrap_or(id), targets)))
-    }
-
-    async fn of(
-        &mut self,
-        shared: &Shared,
-        id: &EnvironmentId,
-        release: ReleaseNumber,
-    ) -> Result<Arc<Targets>, Error> {
-        let key = (id.clone(), release);
-        if let Some(targets) = self.0.get(&key) {
-            return Ok(Arc::clone(targets));
-        }
-        let rendering = shared.ports.store.rendering(id, release).await?;
-        let targets = Arc::new(rendering.map(|one| one.notify).unwrap_or_default());
-        if self.0.len() == MOST_KNOWN {
-            self.0.clear();
-        }
-        self.0.insert(key, Arc::clone(&targets));
-        Ok(targets)
-    }
 }

@@ -3,7 +3,7 @@
 use towpath_model::id::{EnvironmentId, TargetName};
 use towpath_model::notify::{Origin, test_message};
 
-use super::gather::Known;
+use super::audience::Known;
 use crate::error::Error;
 use crate::platform::Platform;
 

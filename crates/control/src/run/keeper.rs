@@ -14,7 +14,8 @@ use towpath_model::instance::elapsed;
 use towpath_model::pipeline::command::Refusal;
 use towpath_model::pipeline::run::Run;
 use towpath_model::pipeline::step;
-use towpath_store::Progress;
+use towpath_model::repository::status::Status;
+use towpath_store::{Progress, Said};
 
 use super::act::Done;
 use super::document;
@@ -75,6 +76,7 @@ impl RunKeeper {
             latest: sender,
             checkout: None,
             logs: BTreeMap::new(),
+            told: None,
         };
         (Self { commands, latest }, task.run(receiver))
     }
@@ -112,6 +114,8 @@ pub(super) struct Task {
     pub(super) checkout: Option<Checkout>,
     /// Who keeps the logs of attempts, by the numbers of the job and the attempt.
     pub(super) logs: BTreeMap<(u32, u32), Collector>,
+    /// What the forge is told of it at last, once that was written down.
+    told: Option<Vec<Status>>,
 }
 
 impl Task {
@@ -157,7 +161,7 @@ impl Task {
         let observation = self.observe().await?;
         let now = self.shared.ports.clock.now();
         let next = step(&self.run, &observation, now);
-        if next.run != self.run || !next.events.is_empty() {
+        if next.run != self.run || !next.events.is_empty() || self.told.is_none() {
             self.commit(next.run, &next.events).await?;
         }
         self.collect_logs(&observation);
@@ -207,9 +211,20 @@ impl Task {
         } else {
             Progress::Unsettled
         };
+        let wanted = self.shared.statuses_of(&run).await?;
+        let is_news = self.told.as_ref() != Some(&wanted);
+        let said = Said {
+            at: self.shared.ports.clock.now(),
+            events,
+            statuses: if is_news { &wanted } else { &[] },
+        };
         let store = &self.shared.ports.store;
-        let committed = store.commit_run(&self.id, self.version, &document, progress, events);
+        let committed = store.commit_run(&self.id, self.version, &document, progress, said);
         self.version = committed.await?;
+        if is_news && !wanted.is_empty() {
+            self.shared.statuses.wake();
+        }
+        self.told = Some(wanted);
         self.latest.send_replace(Arc::new(run.clone()));
         self.run = run;
         Ok(())

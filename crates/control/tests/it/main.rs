@@ -13,3 +13,4 @@ mod platform;
 mod preview;
 mod run;
 mod site;
+mod statuses;

@@ -54,7 +54,7 @@ impl Site {
         digest
     }
 
-    async fn push(&self, commit: &str, file: &str) -> Result<Option<RunNumber>, Error> {
+    pub(crate) async fn push(&self, commit: &str, file: &str) -> Result<Option<RunNumber>, Error> {
         let files = [
             ("towpath.yaml", file),
             ("compose.yaml", COMPOSE),
@@ -74,7 +74,12 @@ impl Site {
         self.platform.submit(push).await
     }
 
-    async fn run_until(&self, number: u32, what: &str, done: impl Fn(&Run) -> bool) -> Run {
+    pub(crate) async fn run_until(
+        &self,
+        number: u32,
+        what: &str,
+        done: impl Fn(&Run) -> bool,
+    ) -> Run {
         for _ in 0..2_000 {
             let run = self.platform.show_run(&id(number)).await.unwrap();
             if done(&run) {
@@ -86,7 +91,7 @@ impl Site {
         panic!("never {what}: {run:#?}");
     }
 
-    async fn restarted(self) -> Self {
+    pub(crate) async fn restarted(self) -> Self {
         self.platform.shutdown().await;
         let Self {
             directory,
@@ -263,4 +268,30 @@ async fn an_attempt_is_asked_for_by_its_run_and_number_alone() {
     assert_eq!(origins, [Some(origin)]);
     let world: &World = &site.world;
     assert_eq!(world.running(), ["web-1"]);
+}
+
+#[tokio::test]
+async fn what_is_unwise_in_the_files_is_kept_with_the_run() {
+    let site = Site::new().await;
+    let compose = "services: { web: { image: web, environment: { COLOUR: \"${NOBODY}\" } } }\n";
+    let files = [("towpath.yaml", FILE), ("compose.yaml", compose)];
+    let push = Push {
+        app: "shop".parse().unwrap(),
+        source: site.store(&files).await,
+        commit: String::new(),
+        reference: Reference::Branch("main".to_owned()),
+        changed: None,
+        author: "ada".to_owned(),
+        message: String::new(),
+        actor: "ada".to_owned(),
+    };
+    site.platform.submit(push).await.unwrap();
+    let run = site.platform.show_run(&id(1)).await.unwrap();
+    assert_eq!(run.warnings.len(), 1, "said once: {:?}", run.warnings);
+    assert!(run.warnings[0].contains("NOBODY"), "{:?}", run.warnings);
+    assert!(
+        run.warnings[0].contains("compose.yaml:1:"),
+        "{:?}",
+        run.warnings
+    );
 }

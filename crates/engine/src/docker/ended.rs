@@ -15,8 +15,9 @@ use super::shared::Shared;
 /// The exit code of what was killed.
 const KILLED: i64 = 137;
 
-/// The time in which Docker hears that a container's memory ran out.
-const WORD_OF_MEMORY: Duration = Duration::from_millis(250);
+/// The time in which Docker hears that a container's memory ran out, and in which one is gone that
+/// somebody removed as it ran.
+const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// Sees how a container ended, and writes it down: what Docker forgets is known all the same.
 pub(super) async fn see(
@@ -31,16 +32,17 @@ pub(super) async fn see(
     };
     let mut found = look().await;
     if let Ok(inspected) = &found
-        && may_be_for_memory(shared, id, inspected)
+        && was_killed(shared, id, inspected)
     {
-        // Docker hears that the memory ran out apart from the end, and may hear it later.
-        tokio::time::sleep(WORD_OF_MEMORY).await;
+        // Docker hears that the memory ran out apart from the end, and may hear it later. Whoever
+        // removes a container that runs has it killed first.
+        tokio::time::sleep(LAST_WORD).await;
         found = look().await;
     }
     let exit = match found {
         Ok(found) => {
             let tail = logs::tail(shared, docker, container).await;
-            let unexplained = may_be_for_memory(shared, id, &found);
+            let unexplained = was_killed(shared, id, &found) && is_limited(&found);
             exit(shared, &found, unexplained, tail)
         }
         Err(Trouble::Missing(_)) => vanished(shared),
@@ -50,17 +52,21 @@ pub(super) async fn see(
     Ok(exit)
 }
 
-/// Tells whether a container with a limit was killed by nobody that is known.
-fn may_be_for_memory(shared: &Shared, id: &InstanceId, found: &ContainerInspectResponse) -> bool {
+/// Tells whether a container was killed by nobody that is known.
+fn was_killed(shared: &Shared, id: &InstanceId, found: &ContainerInspectResponse) -> bool {
     let state = found.state.as_ref();
     let killed = state.and_then(|state| state.exit_code) == Some(KILLED);
     let known = state.and_then(|state| state.oom_killed) == Some(true);
-    let host = found.host_config.as_ref();
-    let limited = host.and_then(|host| host.memory).is_some_and(|it| it > 0);
     let asked = shared
         .instance(id)
         .is_some_and(|it| it.record.stop.is_some());
-    killed && limited && !known && !asked
+    killed && !known && !asked
+}
+
+/// Tells whether a container has a limit of memory.
+fn is_limited(found: &ContainerInspectResponse) -> bool {
+    let host = found.host_config.as_ref();
+    host.and_then(|host| host.memory).is_some_and(|it| it > 0)
 }
 
 fn exit(

@@ -1,6 +1,7 @@
 //! The keys of the delivery file and how each is read. The types and their docs are in the parent
 //! module; rules that span several keys are in [`super::check`].
 
+mod notify;
 mod pipeline;
 
 use std::collections::BTreeMap;

@@ -1,15 +1,12 @@
-//! `notify` of the delivery file: who is told of what happens. What the keys are, how they are read,
-//! and what cannot be. Not what becomes of them, which is [`crate::notify`]'s.
+//! `notify` of the delivery file: who is told of what happens. What the keys are, and what cannot be. Not
+//! how they are read, nor what becomes of them, which is [`crate::notify`]'s.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use towpath_compose::diagnostic::nearest;
-use towpath_compose::yaml::{Node, Value};
 
-use super::decode::{OneOrMany, word};
-use super::reader::{Decode, Fields, Reader};
 use super::{DeliveryFile, schema};
 use crate::id::{EnvironmentName, SecretName};
 use crate::notify::template::{NAMES, Template};
@@ -91,6 +88,10 @@ pub struct SmtpSettings {
     /// The address that messages go to, or a list.
     #[schemars(with = "schema::OneOrMany")]
     pub to: Vec<String>,
+    /// The certificates of an authority of your own, as PEM or `{ secret: NAME }`, which is trusted beside
+    /// those of the machine. Default: those of the machine alone.
+    #[schemars(with = "Option<schema::SettingText>")]
+    pub ca: Option<Setting>,
 }
 
 /// A program that takes messages as JSON.
@@ -107,6 +108,10 @@ pub struct WebhookSettings {
     /// not signed.
     #[schemars(with = "Option<schema::SecretText>")]
     pub secret: Option<SecretName>,
+    /// The certificates of an authority of your own, as PEM or `{ secret: NAME }`, which is trusted beside
+    /// those of the machine. Default: those of the machine alone.
+    #[schemars(with = "Option<schema::SettingText>")]
+    pub ca: Option<Setting>,
 }
 
 impl DeliveryFile {
@@ -137,6 +142,7 @@ impl NotifySettings {
             url: webhook.url.clone(),
             headers: webhook.headers.clone(),
             secret: webhook.secret.clone().map(Setting::Secret),
+            ca: webhook.ca.clone(),
         }))
     }
 
@@ -174,6 +180,7 @@ impl SmtpSettings {
             password: self.password.clone().map(Setting::Secret),
             from: self.from.clone(),
             to: self.to.clone(),
+            ca: self.ca.clone(),
         }
     }
 }
@@ -284,6 +291,17 @@ fn channel_faults(target: &NotifySettings) -> Vec<Fault> {
     if let Some(smtp) = &target.smtp {
         found.extend(smtp_faults(smtp));
     }
+    let smtp = target.smtp.as_ref().and_then(|smtp| smtp.ca.as_ref());
+    let webhook = target.webhook.as_ref();
+    let webhook = webhook.and_then(|webhook| webhook.ca.as_ref());
+    for (key, ca) in [("smtp", smtp), ("webhook", webhook)] {
+        if let Some(Setting::Plain(text)) = ca
+            && !text.contains("-----BEGIN CERTIFICATE-----")
+        {
+            let help = "write it as PEM, which begins with `-----BEGIN CERTIFICATE-----`";
+            found.push(fault(&[key, "ca"], "there is no certificate in it", help));
+        }
+    }
     found
 }
 
@@ -353,125 +371,4 @@ fn is_mail_address(text: &str) -> bool {
     text.rsplit_once('@').is_some_and(|(name, host)| {
         !name.is_empty() && !host.is_empty() && text.bytes().all(|c| c.is_ascii_graphic())
     }) && !text.contains(['<', '>', ',', ';', '"'])
-}
-
-impl Decode for NotifySettings {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let wanted = "a mapping, such as `{ teams: { url: { secret: teams-webhook } } }`";
-        let mut fields = Fields::of(node, reader, wanted)?;
-        let before = reader.found.len();
-        let settings = Self {
-            teams: fields.take("teams", reader),
-            slack: fields.take("slack", reader),
-            smtp: fields.take("smtp", reader),
-            webhook: fields.take("webhook", reader),
-            on: fields.take_or_default("on", reader),
-            environments: fields.take_or_default("environments", reader),
-            severity: fields.take("severity", reader),
-            template: fields.take("template", reader),
-            group: fields.take("group", reader),
-            repeat: fields.take("repeat", reader),
-        };
-        fields.finish(reader);
-        (reader.found.len() == before).then_some(settings)
-    }
-}
-
-impl Decode for IncomingWebhook {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let wanted = "a mapping, such as `{ url: { secret: teams-webhook } }`";
-        let mut fields = Fields::of(node, reader, wanted)?;
-        let url = fields.demand("url", node, reader);
-        fields.finish(reader);
-        Some(Self { url: url? })
-    }
-}
-
-impl Decode for SmtpSettings {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let mut fields = Fields::of(node, reader, "a mapping, such as `host: mail.example.com`")?;
-        let host = fields.demand("host", node, reader);
-        let from = fields.demand("from", node, reader);
-        let to = fields.demand("to", node, reader);
-        let settings = Self {
-            host: host.unwrap_or_default(),
-            port: fields.take("port", reader),
-            tls: fields.take("tls", reader),
-            username: fields.take("username", reader),
-            password: fields.take("password", reader).map(|SecretOnly(name)| name),
-            from: from.unwrap_or_default(),
-            to: to.map_or_else(Vec::new, |OneOrMany(to)| to),
-        };
-        fields.finish(reader);
-        Some(settings)
-    }
-}
-
-impl Decode for WebhookSettings {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let wanted = "a mapping, such as `url: https://example.com/hook`";
-        let mut fields = Fields::of(node, reader, wanted)?;
-        let url = fields.demand("url", node, reader);
-        let headers = fields.take_or_default("headers", reader);
-        let secret = fields.take("secret", reader);
-        fields.finish(reader);
-        Some(Self {
-            url: url?,
-            headers,
-            secret: secret.map(|SecretOnly(name)| name),
-        })
-    }
-}
-
-impl Decode for Setting {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        match &node.value {
-            Value::Text(text) => Some(Self::Plain(text.clone())),
-            Value::Map(_) => {
-                SecretOnly::decode(node, reader).map(|SecretOnly(name)| Self::Secret(name))
-            }
-            _ => {
-                reader.wrong_type(node, "a text, or `{ secret: NAME }`");
-                None
-            }
-        }
-    }
-}
-
-/// The name of a secret that has a value; never the value.
-struct SecretOnly(SecretName);
-
-impl Decode for SecretOnly {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let mut fields = Fields::of(
-            node,
-            reader,
-            "`{ secret: NAME }`; `towpath secret set` gives it its value",
-        )?;
-        let name = fields.demand("secret", node, reader);
-        fields.finish(reader);
-        name.map(Self)
-    }
-}
-
-impl Decode for Severity {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let words = [
-            ("info", Self::Info),
-            ("warning", Self::Warning),
-            ("critical", Self::Critical),
-        ];
-        word(node, reader, "severity", &words)
-    }
-}
-
-impl Decode for Tls {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let words = [
-            ("starttls", Self::Starttls),
-            ("implicit", Self::Implicit),
-            ("none", Self::None),
-        ];
-        word(node, reader, "way to use TLS", &words)
-    }
 }

@@ -164,6 +164,12 @@ pub const KINDS: &[Kind] = &[
         Info,
         "was a preview, and its time is over",
     ),
+    on(
+        "environment.drifted",
+        Warning,
+        "was changed by another hand",
+    )
+    .next(LOOK),
     on("instance.exited", Warning, "ended by itself")
         .next(LOOK)
         .begins(SERVICE),
@@ -176,6 +182,7 @@ pub const KINDS: &[Kind] = &[
     on("approval.given", Info, "was approved"),
     on("approval.rejected", Warning, "was rejected"),
     on("delivery.failed", Warning, "could not be delivered"),
+    on("reference.refused", Warning, "was refused"),
     on("run.failed", Warning, "failed")
         .next(&["towpath runs show"])
         .begins(RUN),

@@ -93,8 +93,23 @@ fn thing(what: &str, subject: &str, app: &str, place: &str) -> String {
         Some(family @ ("deployment" | "instance")) if !within.is_empty() => {
             format!("{family} {within}")
         }
+        Some("reference") => named(within),
         _ => within.to_owned(),
     }
+}
+
+/// Returns what people call a reference of Git.
+fn named(reference: &str) -> String {
+    let kinds = [
+        ("refs/heads/", "branch"),
+        ("refs/tags/", "tag"),
+        ("refs/towpath/pull/", "pull request"),
+    ];
+    let found = kinds.iter().find_map(|(begins, kind)| {
+        let name = reference.strip_prefix(begins)?;
+        Some(format!("{kind} {name}"))
+    });
+    found.unwrap_or_else(|| reference.to_owned())
 }
 
 /// Makes one message of several in one matter: what matters most, or else what came last, speaks for
@@ -305,6 +320,10 @@ mod tests {
         assert_eq!(
             thing("approval.requested", "shop run 7 to production"),
             "run 7 to production"
+        );
+        assert_eq!(
+            super::thing("reference.refused", "shop refs/heads/a/b", "shop", "shop"),
+            "branch a/b"
         );
     }
 }

@@ -54,9 +54,12 @@ pub fn origin_of(event: &Event) -> Option<Origin> {
         // What happens in a job's environment is the run's business, which tells how it ends.
         return (!is_ephemeral(&id.name)).then(|| Origin::Environment(id.clone()));
     }
-    // `shop run 12`, `shop run 12 to production`.
+    // `shop run 12`, `shop run 12 to production`, `shop refs/heads/main`.
     let mut words = event.subject.split(' ');
     let (app, noun) = (words.next()?.parse().ok()?, words.next()?);
+    if event.what.starts_with("reference.") {
+        return Some(Origin::App(app));
+    }
     if noun != "run" {
         return None;
     }

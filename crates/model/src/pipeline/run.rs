@@ -30,6 +30,9 @@ pub struct Run {
     /// Whether somebody promotes a release that another run made.
     #[serde(default)]
     pub is_promotion: bool,
+    /// What was found unwise in its files, such as variables without a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// The jobs, in the order of the file.

@@ -1,6 +1,7 @@
 //! What is observed, taken into the instances' records: who runs, who ended, who is well. Not what
 //! follows from it.
 
+use super::drift::{Deed, Drift};
 use super::{retire, set_phase};
 use crate::deployment::{Deployment, Failure, JobState};
 use crate::id::WorkloadId;
@@ -12,6 +13,7 @@ use crate::step::Turn;
 /// Takes in what is observed: who runs, who ended, who is well.
 pub(crate) fn absorb(turn: &mut Turn<'_>) {
     networks(turn);
+    let mut drift = Drift::default();
     let numbers: Vec<u32> = turn.environment.instances.keys().copied().collect();
     for number in numbers {
         let Some(one) = turn.environment.instances.get(&number).cloned() else {
@@ -24,7 +26,10 @@ pub(crate) fn absorb(turn: &mut Turn<'_>) {
             .iter()
             .find(|observed| observed.id == id);
         match (&one.phase, observed.map(|observed| &observed.state)) {
-            (_, Some(InstanceState::Exited(exit))) => ended(turn, &one, exit),
+            (_, Some(InstanceState::Exited(exit))) => {
+                drift.note_end(turn, &one, Some(exit));
+                ended(turn, &one, exit);
+            }
             (Phase::Pending { .. }, Some(InstanceState::Running { address, since })) => {
                 set_phase(
                     turn,
@@ -37,10 +42,14 @@ pub(crate) fn absorb(turn: &mut Turn<'_>) {
                 turn.event("instance.started", id.to_string(), None);
                 probe(turn, number);
             }
-            (Phase::Running { .. }, None) => ended(turn, &one, &disappeared(turn)),
+            (Phase::Running { .. }, None) => {
+                drift.note_end(turn, &one, None);
+                ended(turn, &one, &disappeared(turn));
+            }
             // Somebody took it off its network, and the engine puts it back.
             (Phase::Running { .. }, Some(InstanceState::Starting)) => {
                 let since = turn.now;
+                drift.note(turn, &one, Deed::CutOff);
                 begin_anew(
                     turn,
                     number,
@@ -55,11 +64,8 @@ pub(crate) fn absorb(turn: &mut Turn<'_>) {
                     since: runs_since,
                 }),
             ) if (address, since) != (now_at, runs_since) => {
-                let what = if since == runs_since {
-                    "instance.moved"
-                } else {
-                    "instance.restarted"
-                };
+                let (what, deed) = elsewhere(since == runs_since);
+                drift.note(turn, &one, deed);
                 let phase = Phase::Running {
                     address: *now_at,
                     since: *runs_since,
@@ -74,6 +80,16 @@ pub(crate) fn absorb(turn: &mut Turn<'_>) {
             (Phase::Running { .. }, Some(_)) => probe(turn, number),
             (Phase::Pending { .. } | Phase::Draining { .. } | Phase::Stopping { .. }, _) => {}
         }
+    }
+    drift.tell(turn);
+}
+
+/// Says what became of one that is not where it was, or not what it was.
+fn elsewhere(is_the_same_run: bool) -> (&'static str, Deed) {
+    if is_the_same_run {
+        ("instance.moved", Deed::Moved)
+    } else {
+        ("instance.restarted", Deed::Restarted)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Repositories elsewhere that an app follows: where, with whose rights, how often. Not what of them is
 //! delivered ([`crate::pipeline::trigger`]).
 
+mod address;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::duration;
 use crate::pipeline::trigger::Follow;
 use crate::workload::SecretValue;
+
+pub use address::{BadUrl, RemoteUrl, Transport, WebUrl};
 
 /// How often a repository elsewhere is looked at where nobody says it.
 pub const POLL_EVERY: Duration = Duration::from_mins(5);
@@ -44,9 +48,23 @@ pub struct Outside {
     /// How often it is looked at.
     #[serde(with = "duration")]
     pub every: Duration,
+    /// What it is served by, where its host does not say so.
+    #[serde(default)]
+    pub forge: Option<Forge>,
+    /// The address of the forge itself, where that of the repository does not say it.
+    #[serde(default)]
+    pub web: Option<WebUrl>,
+    /// Where people read more of a run, with `{app}`, `{run}` and `{commit}` in it.
+    #[serde(default)]
+    pub link: Option<WebUrl>,
 }
 
 impl Outside {
+    /// Returns what it is served by, where that is known.
+    pub fn forge(&self) -> Option<Forge> {
+        self.forge.or_else(|| Forge::of(&self.url))
+    }
+
     /// Returns how long to wait until the next look, after so many failures in a row: longer with each,
     /// never shorter than without any.
     pub fn wait(&self, failures: u32) -> Duration {
@@ -66,6 +84,8 @@ pub enum RepositorySecret {
     Credential,
     /// What the forge signs its webhooks with.
     Webhook,
+    /// The token with which the forge is told the statuses of commits; the credential where there is none.
+    Status,
 }
 
 impl RepositorySecret {
@@ -74,137 +94,24 @@ impl RepositorySecret {
         match self {
             Self::Credential => "credential",
             Self::Webhook => "webhook",
+            Self::Status => "status",
         }
     }
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Credential, Self::Webhook, Self::Status];
 }
 
 /// A text that names no secret of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a repository has the secrets `credential` and `webhook`, not `{0}`")]
+#[error("a repository has the secrets `credential`, `webhook` and `status`, not `{0}`")]
 pub struct BadSecretName(String);
 
 impl FromStr for RepositorySecret {
     type Err = BadSecretName;
     fn from_str(text: &str) -> Result<Self, BadSecretName> {
-        let all = [Self::Credential, Self::Webhook];
-        let named = all.into_iter().find(|one| one.as_str() == text);
+        let named = Self::ALL.into_iter().find(|one| one.as_str() == text);
         named.ok_or_else(|| BadSecretName(text.to_owned()))
-    }
-}
-
-/// How a repository elsewhere is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// HTTP over TLS.
-    Https,
-    /// HTTP that everybody on the way can read.
-    Http,
-    /// SSH.
-    Ssh,
-    /// A directory of this machine.
-    File,
-}
-
-/// Where a repository elsewhere is: `https://`, `http://`, `ssh://` or `file://`, or `user@host:path`.
-/// There is no password in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RemoteUrl {
-    text: String,
-}
-
-/// A text that is no address of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct BadUrl {
-    reason: String,
-}
-
-impl RemoteUrl {
-    /// Returns the address.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Returns how it is reached.
-    pub fn transport(&self) -> Transport {
-        let starts = |scheme: &str| self.text.starts_with(scheme);
-        if starts("https://") {
-            Transport::Https
-        } else if starts("http://") {
-            Transport::Http
-        } else if starts("file://") {
-            Transport::File
-        } else {
-            Transport::Ssh
-        }
-    }
-}
-
-impl fmt::Display for RemoteUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl FromStr for RemoteUrl {
-    type Err = BadUrl;
-
-    fn from_str(text: &str) -> Result<Self, BadUrl> {
-        let bad = |reason: &str| BadUrl {
-            reason: reason.to_owned(),
-        };
-        let odd = |c: char| c.is_control() || c.is_whitespace();
-        if text.is_empty() || text.len() > 2000 || text.starts_with('-') || text.contains(odd) {
-            return Err(bad("an address has no spaces and does not begin with `-`"));
-        }
-        let (authority, path) = match text.split_once("://") {
-            Some(("file", path)) if path.starts_with('/') => ("", path),
-            Some(("https" | "http" | "ssh", rest)) => rest
-                .split_once('/')
-                .ok_or_else(|| bad("the address has no path: which repository of the host?"))?,
-            Some((scheme, _)) => {
-                let schemes = "use https://, http://, ssh:// or file:///, or user@host:path";
-                return Err(bad(&format!("`{scheme}` is not spoken: {schemes}")));
-            }
-            None => text
-                .split_once(':')
-                .filter(|(host, _)| !host.contains('/'))
-                .ok_or_else(|| {
-                    bad("use https://, http://, ssh:// or file:///, or user@host:path")
-                })?,
-        };
-        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        if user.contains(':') || (!user.is_empty() && text.starts_with("http")) {
-            return Err(bad(
-                "no name and no password belongs into the address: set the secret `credential`",
-            ));
-        }
-        let is_file = text.starts_with("file:");
-        if host.starts_with('-') || user.starts_with('-') || (host.is_empty() && !is_file) {
-            return Err(bad("the address has no host"));
-        }
-        if path.is_empty() || path.starts_with('-') {
-            return Err(bad(
-                "the address has no path: which repository of the host?",
-            ));
-        }
-        Ok(Self {
-            text: text.to_owned(),
-        })
-    }
-}
-
-impl TryFrom<String> for RemoteUrl {
-    type Error = BadUrl;
-    fn try_from(text: String) -> Result<Self, BadUrl> {
-        text.parse()
-    }
-}
-
-impl From<RemoteUrl> for String {
-    fn from(url: RemoteUrl) -> Self {
-        url.text
     }
 }
 
@@ -243,6 +150,17 @@ pub enum Forge {
 }
 
 impl Forge {
+    /// Returns the forge that is behind an address, where its host says so.
+    pub fn of(url: &RemoteUrl) -> Option<Self> {
+        match url.host()? {
+            "github.com" => Some(Self::GitHub),
+            "gitlab.com" => Some(Self::GitLab),
+            "bitbucket.org" => Some(Self::BitbucketCloud),
+            "codeberg.org" | "gitea.com" => Some(Self::Gitea),
+            _ => None,
+        }
+    }
+
     /// Returns the reference at which the forge has the head of a pull request; `None` where it has
     /// none.
     pub fn head(self, number: u64) -> Option<String> {
@@ -252,6 +170,39 @@ impl Forge {
             Self::BitbucketDataCenter => Some(format!("refs/pull-requests/{number}/from")),
             Self::BitbucketCloud => None,
         }
+    }
+}
+
+impl FromStr for Forge {
+    type Err = BadForge;
+    fn from_str(text: &str) -> Result<Self, BadForge> {
+        match text {
+            "github" => Ok(Self::GitHub),
+            "gitlab" => Ok(Self::GitLab),
+            "bitbucket-cloud" => Ok(Self::BitbucketCloud),
+            "bitbucket-data-center" => Ok(Self::BitbucketDataCenter),
+            "gitea" | "forgejo" => Ok(Self::Gitea),
+            _ => Err(BadForge(text.to_owned())),
+        }
+    }
+}
+
+/// A text that names no forge.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no forge that is known: use github, gitlab, bitbucket-cloud, bitbucket-data-center, gitea or forgejo"
+)]
+pub struct BadForge(String);
+
+impl fmt::Display for Forge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GitHub => "github",
+            Self::GitLab => "gitlab",
+            Self::BitbucketCloud => "bitbucket-cloud",
+            Self::BitbucketDataCenter => "bitbucket-data-center",
+            Self::Gitea => "gitea",
+        })
     }
 }
 
@@ -265,44 +216,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_of_the_known_kinds_and_have_no_password() {
-        for (good, transport) in [
-            ("https://git.example.com/shop.git", Transport::Https),
-            ("http://127.0.0.1:8000/git/shop", Transport::Http),
-            ("ssh://git@git.example.com:2222/shop.git", Transport::Ssh),
-            ("git@git.example.com:team/shop.git", Transport::Ssh),
-            ("file:///srv/shop.git", Transport::File),
-        ] {
-            let url: RemoteUrl = good.parse().unwrap();
-            assert_eq!(url.transport(), transport, "{good}");
-        }
-        for bad in [
-            "",
-            "shop",
-            "/srv/shop.git",
-            "file://shop",
-            "ext::sh -c id",
-            "ext://x/y",
-            "git://git.example.com/shop",
-            "--upload-pack=touch /tmp/x",
-            "-oProxyCommand=x:y",
-            "ssh://-oProxyCommand=x/y",
-            "https://ada:password@git.example.com/shop",
-            "https://token@git.example.com/shop",
-            "https://git.example.com",
-            "https:///shop",
-            "git@host:-x",
-            "https://git.example.com/a b",
-        ] {
-            assert!(bad.parse::<RemoteUrl>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn failures_make_the_next_look_later_and_never_sooner() {
         let outside = |seconds| Outside {
             url: "https://git.example.com/shop".parse().unwrap(),
             every: Duration::from_secs(seconds),
+            forge: None,
+            web: None,
+            link: None,
         };
         let waits = |seconds| [0, 1, 2, 3, 40].map(|failures| outside(seconds).wait(failures));
         let seconds = |of: [Duration; 5]| of.map(|wait| wait.as_secs());

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use towpath_model::deployment::Outcome;
 use towpath_model::instance::elapsed;
-use towpath_model::observation::InstanceState;
+use towpath_model::observation::{Exit, InstanceState};
 use towpath_model::rollout::{Settings, Strategy};
 
 use crate::world::{World, service, settings, stateful};
@@ -190,4 +191,68 @@ fn what_a_candidate_wrote_that_never_came_that_far_is_told_with_the_failure() {
     let failure = world.finish(second).failure.unwrap();
     assert_eq!(failure.service.unwrap().as_str(), "web");
     assert_eq!(failure.log_tail, ["web-2 is ill"]);
+}
+
+/// What was said of another hand's doings, in order.
+fn drifts(world: &World) -> Vec<String> {
+    let events = world.events.iter();
+    let drifts = events.filter(|event| event.what == "environment.drifted");
+    drifts.filter_map(|event| event.reason.clone()).collect()
+}
+
+#[test]
+fn what_another_hand_did_to_many_at_once_is_said_once_with_what_is_done_about_it() {
+    let mut world = World::new();
+    let services = vec![service("web", "v1", 12), service("api", "a1", 1)];
+    let first = world.deploy(services, settings(Strategy::Rolling));
+    world.finish(first);
+    world.settle();
+    assert_eq!(drifts(&world), [""; 0]);
+    world
+        .running
+        .retain(|_, one| one.id.local().starts_with("api"));
+    let api = world.running.values().next().unwrap().id.local();
+    let address = "127.0.0.9:30000".parse().unwrap();
+    let since = world.now;
+    say(&mut world, &api, InstanceState::Running { address, since });
+    world.settle();
+    let drifts = drifts(&world);
+    assert_eq!(drifts.len(), 1, "{drifts:?}");
+    assert!(drifts[0].starts_with("removed: web-"), "{drifts:?}");
+    let ends = format!(
+        " and 2 more (started anew); restarted: {api} (checked again before it gets requests)"
+    );
+    assert!(drifts[0].ends_with(&ends), "{drifts:?}");
+    // The next start waits, as after every failure.
+    world.pass(Duration::from_mins(1));
+    world.settle();
+    assert_eq!(world.count_running("v1"), 12);
+}
+
+#[test]
+fn what_ends_by_itself_or_is_told_to_stop_is_no_drift() {
+    let mut world = World::new();
+    let first = world.deploy(vec![service("web", "v1", 2)], settings(Strategy::Rolling));
+    world.finish(first);
+    world.settle();
+    let exit = |note: Option<&str>, signal| Exit {
+        code: None,
+        signal,
+        error: None,
+        note: note.map(ToOwned::to_owned),
+        at: Timestamp::UNIX_EPOCH,
+        log_tail: Vec::new(),
+    };
+    let killed = exit(Some("killed for want of memory"), Some(9));
+    say(&mut world, "web-1", InstanceState::Exited(killed));
+    world.settle();
+    let second = world.deploy(vec![service("web", "v2", 2)], settings(Strategy::BlueGreen));
+    world.finish(second);
+    world.settle();
+    assert_eq!(drifts(&world), [""; 0]);
+    let removed = exit(Some("its container was removed"), None);
+    let one = world.running.values().next().unwrap().id.local();
+    say(&mut world, &one, InstanceState::Exited(removed));
+    world.settle();
+    assert_eq!(drifts(&world), [format!("removed: {one} (started anew)")]);
 }

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use towpath_model::event::Event;
 use towpath_model::id::{Digest, EnvironmentId};
 use towpath_model::notify::{
-    Channel, Facts, Message, Occurrence, Setting, Severity, State, Target, Targets, route,
+    Channel, Facts, Message, Occurrence, Origin, Setting, Severity, State, Target, Targets,
+    origin_of, route,
 };
 
 const DEPLOYMENT: &str = "shop/production/12";
@@ -365,4 +366,38 @@ proptest! {
         ids.dedup();
         prop_assert_eq!(ids.len(), story.told.len(), "an id is of one message");
     }
+}
+
+#[test]
+fn what_another_hand_did_and_what_is_refused_is_told_and_grouped() {
+    let mut story = Story::new(&[("ops", target(&[], Severity::Warning))]);
+    let drift = |second| (second, ["environment.drifted", "shop/production", ""]);
+    let happened = [drift(0), drift(1), drift(2)];
+    let mut occurrences: Vec<Occurrence> = happened
+        .into_iter()
+        .map(|(second, what)| story.occurrence(second, what))
+        .collect();
+    let mut refused = story.occurrence(3, ["reference.refused", "shop refs/heads/main", ""]);
+    refused.event.environment = None;
+    refused.about = None;
+    assert_eq!(
+        origin_of(&refused.event),
+        Some(Origin::App("shop".parse().unwrap()))
+    );
+    occurrences.push(refused);
+    let routed = route(&State::default(), &occurrences, at(3));
+    assert!(routed.messages.is_empty(), "it is gathered first");
+    let routed = route(&routed.state, &[], at(20));
+    let titles: Vec<&str> = routed
+        .messages
+        .iter()
+        .map(|one| one.message.title.as_str())
+        .collect();
+    assert_eq!(
+        titles,
+        [
+            "shop: branch main was refused",
+            "shop/production was changed by another hand",
+        ]
+    );
 }

@@ -101,6 +101,7 @@ impl Play {
                 push,
                 release: ReleaseNumber(3),
                 is_promotion: false,
+                warnings: Vec::new(),
                 created_at: now,
                 jobs: plan.jobs,
                 targets: plan.targets,

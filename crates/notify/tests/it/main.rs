@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod forge;
 mod server;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,6 +69,7 @@ fn smtp(server: &Server, tls: Tls) -> Channel {
         password: None,
         from: "towpath@example.com".to_owned(),
         to: vec!["ops@example.com".to_owned()],
+        ca: None,
     })
 }
 
@@ -139,6 +142,7 @@ async fn a_secret_that_the_other_side_repeats_is_covered() {
         url: Setting::Plain(format!("http://{}/", server.address())),
         headers: BTreeMap::from([("Authorization".to_owned(), Setting::Secret(name.clone()))]),
         secret: None,
+        ca: None,
     });
     let secrets = BTreeMap::from([(name, SecretValue::new(b"s3cr3t!!\n".to_vec()))]);
     let error = send_with(&channel, &secrets).await.unwrap_err();

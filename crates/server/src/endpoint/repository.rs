@@ -1,16 +1,18 @@
 //! The repositories of apps: what they follow, their secrets, a fetch at once. Not the repositories
 //! themselves ([`crate::git`]), and not the webhooks ([`crate::webhook`]).
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use towpath_api::{Problem, Repository, RepositoryRequest};
+use towpath_api::{Problem, Repository, RepositoryRequest, RepositoryStatuses};
 use towpath_model::id::AppName;
 use towpath_model::pipeline::trigger::Follow;
 use towpath_model::repository::outside::{
-    Outside, POLL_EVERY, RemoteUrl, RepositorySecret, RepositorySettings, Transport,
+    Forge, Outside, POLL_EVERY, RemoteUrl, RepositorySecret, RepositorySettings, Transport, WebUrl,
 };
 use towpath_model::tree::TreePath;
 use towpath_model::workload::SecretValue;
@@ -42,6 +44,18 @@ pub(crate) async fn show(
     } = info.settings;
     let settings = RepositoryRequest {
         poll_seconds: outside.as_ref().map(|outside| outside.every.as_secs()),
+        forge: outside
+            .as_ref()
+            .and_then(Outside::forge)
+            .map(|forge| forge.to_string()),
+        forge_url: outside
+            .as_ref()
+            .and_then(|outside| outside.web.as_ref())
+            .map(ToString::to_string),
+        link: outside
+            .as_ref()
+            .and_then(|outside| outside.link.as_ref())
+            .map(ToString::to_string),
         url: outside.map(|outside| outside.url.to_string()),
         branches: follow.branches,
         tags: follow.tags,
@@ -58,6 +72,12 @@ pub(crate) async fn show(
         has_webhook_secret: info.has_webhook_secret,
         fetched_at: info.fetched_at,
         fault: info.fault,
+        statuses: RepositoryStatuses {
+            has_token: info.statuses.has_token,
+            waiting: info.statuses.forge.waiting,
+            fault: info.statuses.forge.fault,
+            retry_at: info.statuses.forge.next_at,
+        },
     }))
 }
 
@@ -106,10 +126,10 @@ pub(crate) async fn unset(
 }
 
 /// Sets a secret that goes with the repository of an app: `credential` is what the repository elsewhere
-/// is shown (a token, or a private key for SSH), `webhook` what its webhooks are signed with. The body
-/// is the value, as it is.
+/// is shown (a token, or a private key for SSH), `webhook` what its webhooks are signed with, `status` the
+/// token with which its forge is told the statuses of commits. The body is the value, as it is.
 #[utoipa::path(put, path = "/v1/apps/{app}/repository/secrets/{name}", tag = "repositories", operation_id = "repository_secret_set",
-params(("app" = String, Path, description = "the app"), ("name" = String, Path, description = "`credential` or `webhook`")),
+params(("app" = String, Path, description = "the app"), ("name" = String, Path, description = "`credential`, `webhook` or `status`")),
 request_body(content = Vec<u8>, content_type = "application/octet-stream"),
 responses(
     (status = 204, description = "it is set"),
@@ -151,9 +171,16 @@ pub(crate) async fn fetch(
     Ok(StatusCode::NO_CONTENT)
 }
 
+fn parsed<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Option<T>, Error> {
+    let parsed = text.map(|text| text.parse()).transpose();
+    parsed.map_err(|error: T::Err| Error::BadRequest(error.to_string()))
+}
+
 fn read(request: RepositoryRequest) -> Result<RepositorySettings, Error> {
-    let url = request.url.map(|url| url.parse::<RemoteUrl>()).transpose();
-    let url = url.map_err(|error| Error::BadRequest(error.to_string()))?;
+    let url: Option<RemoteUrl> = parsed(request.url)?;
+    let forge: Option<Forge> = parsed(request.forge)?;
+    let web: Option<WebUrl> = parsed(request.forge_url)?;
+    let link: Option<WebUrl> = parsed(request.link)?;
     let every = request.poll_seconds.map(Duration::from_secs);
     let directory = request.directory.trim_matches('/').to_owned();
     if !directory.is_empty() {
@@ -172,6 +199,9 @@ fn read(request: RepositoryRequest) -> Result<RepositorySettings, Error> {
         outside: url.map(|url| Outside {
             url,
             every: every.unwrap_or(POLL_EVERY),
+            forge,
+            web,
+            link,
         }),
         follow: Follow {
             branches: patterns(request.branches)?,

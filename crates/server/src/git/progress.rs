@@ -131,6 +131,7 @@ mod tests {
             },
             release: ReleaseNumber(3),
             is_promotion: false,
+            warnings: Vec::new(),
             created_at: Timestamp::UNIX_EPOCH,
             jobs: vec![Job {
                 name: "unit".parse().unwrap(),

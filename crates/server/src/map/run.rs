@@ -21,6 +21,7 @@ pub(crate) fn run(run: &Run) -> api::Run {
         finished_at: run.finished_at,
         jobs: run.jobs.iter().map(job).collect(),
         environments: run.targets.iter().map(environment).collect(),
+        warnings: run.warnings.clone(),
     }
 }
 

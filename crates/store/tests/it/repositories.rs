@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use towpath_model::event::NewEvent;
+use towpath_model::id::RunNumber;
 use towpath_model::repository::CommitId;
 use towpath_model::repository::outside::{Outside, RepositorySecret, RepositorySettings};
+use towpath_model::repository::status::{State, Status};
 use towpath_model::workload::SecretValue;
-use towpath_store::{Error, EventQuery, Store};
+use towpath_store::{Error, EventQuery, ForgeLane, Store, UntoldStatus};
 
 use crate::support::{Directory, at, shop};
 
@@ -103,6 +105,9 @@ async fn settings_come_back_and_secrets_are_sealed() {
         outside: Some(Outside {
             url: "https://git.example.com/shop".parse().unwrap(),
             every: Duration::from_mins(5),
+            forge: Some(towpath_model::repository::outside::Forge::Gitea),
+            web: Some("https://git.example.com".parse().unwrap()),
+            link: None,
         }),
         protected: vec!["main".to_owned()],
         ..RepositorySettings::default()
@@ -144,4 +149,94 @@ async fn a_webhook_is_new_once() {
     drop(store);
     let store = directory.open().await;
     assert!(!store.note_delivery(&shop, "two", at(2)).await.unwrap());
+}
+
+fn status(context: &str, state: State) -> Status {
+    Status {
+        commit: "0123456789".repeat(4).parse().unwrap(),
+        context: context.to_owned(),
+        state,
+        description: "words".to_owned(),
+        link: None,
+    }
+}
+
+/// Returns what is to be told next: context, state and revision.
+async fn next(store: &Store) -> Option<UntoldStatus> {
+    let mut untold = store.untold_statuses().await.unwrap();
+    assert!(untold.len() <= 1, "one of each app");
+    untold.pop()
+}
+
+#[tokio::test]
+async fn a_forge_is_told_the_latest_in_each_matter_in_the_order_of_what_happened() {
+    let directory = Directory::new();
+    let store = directory.with_shop().await;
+    let want = async |run: u32, wanted: &[Status]| {
+        let run = Some(RunNumber(run));
+        store
+            .want_statuses(&shop(), run, wanted, at(1))
+            .await
+            .unwrap();
+    };
+    let (unit, lint) = (
+        status("unit", State::Pending),
+        status("lint", State::Pending),
+    );
+    want(2, &[unit.clone(), lint.clone()]).await;
+    let first = next(&store).await.unwrap();
+    assert_eq!(first.status, unit);
+    // While that is under way, it ends: what is under way is not the latest any more.
+    let passed = status("unit", State::Success);
+    want(2, std::slice::from_ref(&passed)).await;
+    store.status_told(&first, None).await.unwrap();
+    let second = next(&store).await.unwrap();
+    assert_eq!(second.status, lint, "it was there before the other changed");
+    store.status_told(&second, None).await.unwrap();
+    let third = next(&store).await.unwrap();
+    assert_eq!(third.status, passed);
+    store.status_told(&third, None).await.unwrap();
+    // The same again is nothing new, and an older run has nothing to say.
+    want(2, std::slice::from_ref(&passed)).await;
+    want(1, &[unit]).await;
+    assert_eq!(next(&store).await, None);
+    want(3, &[lint, status("unit", State::Failure)]).await;
+    assert_eq!(next(&store).await.unwrap().status.state, State::Failure);
+}
+
+#[tokio::test]
+async fn a_forge_that_takes_nothing_stands_still_until_somebody_mends_it_also_after_a_restart() {
+    let directory = Directory::new();
+    let store = directory.with_shop().await;
+    let wanted = [status("unit", State::Pending)];
+    store
+        .want_statuses(&shop(), None, &wanted, at(1))
+        .await
+        .unwrap();
+    store
+        .statuses_wait(&shop(), 2, Some(at(9)), "the forge answered 500")
+        .await
+        .unwrap();
+    drop(store);
+    let store = directory.open().await;
+    let lane = next(&store).await.unwrap().lane;
+    assert_eq!(
+        (lane.attempts, lane.next_at, lane.waiting),
+        (2, Some(at(9)), 1)
+    );
+    store
+        .statuses_wait(&shop(), 3, None, "the forge answered 401")
+        .await
+        .unwrap();
+    assert_eq!(next(&store).await, None);
+    let lane = store.forge_lane(&shop()).await.unwrap();
+    assert!(lane.is_stopped());
+    assert_eq!(lane.fault.as_deref(), Some("the forge answered 401"));
+    store.resume_statuses(&shop()).await.unwrap();
+    assert_eq!(next(&store).await.unwrap().lane.fault, None);
+    store.forget_statuses(&shop()).await.unwrap();
+    assert_eq!(
+        store.forge_lane(&shop()).await.unwrap(),
+        ForgeLane::default()
+    );
 }

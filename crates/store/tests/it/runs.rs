@@ -1,10 +1,18 @@
 //! Runs: numbered, made with their release in one transaction, listed while something is to be done.
 
+use jiff::Timestamp;
 use serde_json::json;
 use towpath_model::id::{ReleaseNumber, RunId, RunNumber};
-use towpath_store::{Error, Progress, ReleaseOfRun, Store, StoredRun};
+use towpath_store::{Error, Progress, ReleaseOfRun, Said, Store, StoredRun};
 
 use crate::support::{Directory, at, new_release, shop};
+
+/// Nothing.
+const NONE: Said<'_> = Said {
+    at: Timestamp::UNIX_EPOCH,
+    events: &[],
+    statuses: &[],
+};
 
 async fn make(store: &Store, release: ReleaseOfRun) -> StoredRun {
     let write = |run: RunNumber, release: ReleaseNumber| {
@@ -54,7 +62,7 @@ async fn what_is_unsettled_is_taken_up_by_the_next_control_plane() {
     let run = make(&store, ReleaseOfRun::New(new_release("one"))).await;
     let document = json!({ "n": 1 });
     let version = store
-        .commit_run(&run.id, 1, &document, Progress::Unsettled, &[])
+        .commit_run(&run.id, 1, &document, Progress::Unsettled, NONE)
         .await
         .unwrap();
     assert_eq!(version, 2);
@@ -68,11 +76,11 @@ async fn what_is_unsettled_is_taken_up_by_the_next_control_plane() {
     );
     // Whoever has an older version thinks again.
     let stale = store
-        .commit_run(&run.id, 1, &document, Progress::Settled, &[])
+        .commit_run(&run.id, 1, &document, Progress::Settled, NONE)
         .await;
     assert!(matches!(stale, Err(Error::Inconsistent { .. })));
     store
-        .commit_run(&run.id, 2, &document, Progress::Settled, &[])
+        .commit_run(&run.id, 2, &document, Progress::Settled, NONE)
         .await
         .unwrap();
     assert!(store.unsettled_runs().await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! A notifier that keeps what it is given, and fails where it is told to. Nothing is sent.
+//! A notifier and a forge that keep what they are given, and fail where they are told to. Nothing is sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use towpath_model::id::SecretName;
 use towpath_model::notify::{Channel, Message, Setting};
 use towpath_model::port::{Notifier, PortError};
+use towpath_model::repository::status::{Answer, ForgeRequest, Forges};
 use towpath_model::workload::SecretValue;
 
 /// What arrived, and who cannot be reached. It outlives any control plane.
@@ -20,6 +21,9 @@ struct State {
     arrived: Vec<(String, Message)>,
     unreachable: BTreeSet<String>,
     attempts: BTreeMap<String, u32>,
+    told: Vec<ForgeRequest>,
+    /// What the forge answers; 201 when nothing is said.
+    answer: Option<Answer>,
 }
 
 impl Letters {
@@ -38,6 +42,16 @@ impl Letters {
     /// Returns how often something was sent to an address.
     pub fn attempts(&self, address: &str) -> u32 {
         self.change(|state| state.attempts.get(address).copied().unwrap_or_default())
+    }
+
+    /// Returns what the forge was told, and took or not, in the order in which it was.
+    pub fn told(&self) -> Vec<ForgeRequest> {
+        self.change(|state| state.told.clone())
+    }
+
+    /// Has the forge answer so from now on.
+    pub fn answer(&self, answer: Answer) {
+        self.change(|state| state.answer = Some(answer));
     }
 
     /// Has an address not be reached from now on.
@@ -86,6 +100,20 @@ impl Notifier for Letters {
             }
             state.arrived.push((address, message.clone()));
             Ok("200 OK".to_owned())
+        })
+    }
+}
+
+#[async_trait]
+impl Forges for Letters {
+    async fn tell(&self, request: &ForgeRequest) -> Result<Answer, PortError> {
+        self.change(|state| {
+            state.told.push(request.clone());
+            let taken = Answer {
+                status: 201,
+                ..Answer::default()
+            };
+            Ok(state.answer.clone().unwrap_or(taken))
         })
     }
 }

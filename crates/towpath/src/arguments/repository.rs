@@ -11,8 +11,8 @@ pub(crate) enum RepositoryCommand {
     /// Show what an app's repository follows, and how that goes
     Show(OnRepository),
     /// Set up an app's repository: what it follows, and what of it is delivered
-    Set(RepositorySet),
-    /// Set a secret for it: the credential, or what webhooks are signed with
+    Set(Box<RepositorySet>),
+    /// Set a secret for it: the credential, what webhooks are signed with, the token for statuses
     Secret(RepositorySecret),
     /// Fetch from the repository that an app follows, now
     Fetch(OnRepository),
@@ -38,6 +38,16 @@ pub(crate) struct RepositorySet {
     /// The repository elsewhere that it follows: https://, ssh://, http:// or file://, or
     /// user@host:path; without one it is pushed to
     pub(crate) url: Option<String>,
+    /// What it is served by, where its host does not say so: github, gitlab, bitbucket-cloud,
+    /// bitbucket-data-center, gitea; it is told the statuses of commits
+    #[arg(long, value_name = "FORGE", requires = "url")]
+    pub(crate) forge: Option<String>,
+    /// The address of the forge, where that of the repository does not say it
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub(crate) forge_url: Option<String>,
+    /// Where people read more of a run: an address with {app}, {run} and {commit} in it
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub(crate) link: Option<String>,
     /// How often it is looked at [default: 5m]
     #[arg(long, value_name = "DURATION", requires = "url")]
     pub(crate) poll: Option<SignedDuration>,
@@ -72,8 +82,9 @@ pub(crate) struct RepositorySet {
 pub(crate) struct RepositorySecret {
     /// The app
     pub(crate) app: String,
-    /// What it is: `credential` (a token, or a private key for SSH), or `webhook`
-    #[arg(value_parser = ["credential", "webhook"])]
+    /// What it is: `credential` (a token, or a private key for SSH), `webhook`, or `status` (a token that
+    /// may write statuses of commits)
+    #[arg(value_parser = ["credential", "webhook", "status"])]
     pub(crate) name: String,
     /// A file whose content is the value, in place of standard input
     #[arg(long, value_name = "FILE")]

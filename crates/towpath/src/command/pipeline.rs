@@ -177,6 +177,9 @@ fn describe(run: &Run) -> String {
     let rows = jobs.chain(environments);
     text.push_str(&table(&["", "name", "state", "because"], rows));
     text.push('\n');
+    for warning in &run.warnings {
+        text.push_str(&format!("{warning}\n"));
+    }
     text
 }
 

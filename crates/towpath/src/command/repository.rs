@@ -43,6 +43,9 @@ fn described(repository: &Repository, now: Timestamp) -> String {
     line("app", repository.app.clone());
     let pushed_to = || "nothing: it is pushed to".to_owned();
     line("follows", of.url.clone().unwrap_or_else(pushed_to));
+    line("forge", of.forge.clone().unwrap_or_default());
+    line("forge at", of.forge_url.clone().unwrap_or_default());
+    line("link", of.link.clone().unwrap_or_default());
     let poll = of.poll_seconds.filter(|_| of.url.is_some());
     line(
         "looked at",
@@ -51,6 +54,7 @@ fn described(repository: &Repository, now: Timestamp) -> String {
     let fetched = repository.fetched_at.map(|at| ago(at, now));
     line("fetched", fetched.unwrap_or_default());
     line("fault", repository.fault.clone().unwrap_or_default());
+    line("statuses", statuses(repository, now));
     line("branches", of.branches.join(", "));
     line("tags", of.tags.join(", "));
     let requests = if of.pull_requests { "delivered" } else { "" };
@@ -62,6 +66,7 @@ fn described(repository: &Repository, now: Timestamp) -> String {
     let secrets = [
         ("credential", repository.has_credential),
         ("webhook", repository.has_webhook_secret),
+        ("status", repository.statuses.has_token),
     ];
     let set = secrets.iter().filter(|(_, is_set)| *is_set);
     line(
@@ -71,10 +76,38 @@ fn described(repository: &Repository, now: Timestamp) -> String {
     lines.concat()
 }
 
+/// Says how it goes with the statuses of commits; nothing where all is well.
+fn statuses(repository: &Repository, now: Timestamp) -> String {
+    let waiting = repository.statuses.waiting;
+    let Some(fault) = &repository.statuses.fault else {
+        return match waiting {
+            0 => String::new(),
+            waiting => format!("{waiting} to be told"),
+        };
+    };
+    let when = match repository.statuses.retry_at {
+        Some(at) => format!("told again in {}", duration_until(at, now)),
+        None if waiting == 0 => "one was not taken".to_owned(),
+        None => "nothing is told until that is mended".to_owned(),
+    };
+    match waiting {
+        0 => format!("{when}: {fault}"),
+        waiting => format!("{waiting} to be told, {when}: {fault}"),
+    }
+}
+
+fn duration_until(at: Timestamp, now: Timestamp) -> String {
+    let seconds = at.as_second().saturating_sub(now.as_second()).max(0);
+    format!("{seconds} s")
+}
+
 async fn set_up(set: &RepositorySet, settings: &Settings) -> Result<ExitCode> {
     let poll = set.poll.map(|poll| u64::try_from(poll.as_secs()));
     let request = RepositoryRequest {
         url: set.url.clone(),
+        forge: set.forge.clone(),
+        forge_url: set.forge_url.clone(),
+        link: set.link.clone(),
         poll_seconds: poll.transpose().context("--poll is negative")?,
         branches: set.branch.clone(),
         tags: set.tag.clone(),

@@ -54,13 +54,15 @@ pub(crate) async fn run(
     let prober = Arc::new(HttpProber::new(Arc::clone(&clock), beside));
     let router_port = Arc::new(RouterPort::new(find_or_start(data).await?));
     let is_free = Arc::new(|address: SocketAddr| TcpListener::bind(address).is_ok());
+    let sender = Arc::new(Sender::new(SenderConfig::default(), Arc::clone(&clock)));
     let ports = Ports {
         store,
         console: Arc::<HostEngine>::clone(&engine),
         engine,
         prober,
         router: router_port,
-        notifier: Arc::new(Sender::new(SenderConfig::default(), Arc::clone(&clock))),
+        notifier: Arc::<Sender>::clone(&sender),
+        forges: sender,
         redirects: Arc::new(PacketFilter::new(&directory)),
         repositories: Arc::new(GitRepositories::new(directory.clone(), git.clone())),
         clock,
@@ -78,10 +80,9 @@ pub(crate) async fn run(
     };
     let platform = Platform::start(config, ports).await?;
     let stop = CancellationToken::new();
-    let version = env!("CARGO_PKG_VERSION").to_owned();
     let context = ServerContext {
         platform: platform.clone(),
-        version,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         stop: stop.clone(),
     };
     let served = tokio::join!(

@@ -1,6 +1,10 @@
 //! Apps that follow a repository elsewhere: by webhooks, by looking, with a real Git. Everything stays on
 //! this machine.
 
+mod flood;
+mod forge;
+mod ssh;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

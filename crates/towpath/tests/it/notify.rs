@@ -261,3 +261,33 @@ async fn who_has_to_approve_is_told_and_so_is_how_a_run_ends() {
     assert_eq!(failed["environment"], Value::Null, "it is about the app");
     assert_eq!(failed["next"][0], "towpath runs show 2 --app launches");
 }
+
+#[tokio::test]
+async fn a_run_that_fails_before_anything_was_ever_brought_out_is_told_with_what_failed() {
+    let web = Inbox::<Posted>::web().await;
+    let mut site = Site::new();
+    site.serve().await;
+    let file = json!({
+        "app": "shop",
+        "services": { "web": { "process": { "command": "sleep 1000" } } },
+        "environments": { "dev": { "deploy": { "branch": "main" } } },
+        "pipeline": [{ "name": "unit", "run": "exit 3" }],
+        "notify": { "hook": { "webhook": { "url": web.url("/hook") }, "group": "0" } },
+    });
+    site.write("towpath.yaml", &file.to_string());
+    let compose = json!({ "services": { "web": { "image": "web" } } });
+    site.write("compose.yaml", &compose.to_string());
+    let answer = site.run(&["runs", "start", "--wait", "end"]).await;
+    assert_eq!(answer.code, 1, "{answer:?}");
+    let posted = web.wait_for(1, || site.log()).await;
+    let body = posted[0].json();
+    assert_eq!(body["kind"], "run.failed", "{body:#}");
+    assert_eq!(body["app"], "shop");
+    assert_eq!(body["environment"], Value::Null);
+    let reason = body["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("job `unit`") && reason.contains('3'),
+        "{reason}"
+    );
+    assert_eq!(body["next"], json!(["towpath runs show 1 --app shop"]));
+}

@@ -44,9 +44,9 @@ async fn a_container_that_is_removed_by_hand_is_replaced_whichever_release_it_is
     app.docker.run(&["rm", "-f", &victim]).await;
     app.replaced(&victim).await;
     let told = app.events().await;
-    // It may be seen in the moment before it is gone.
-    let is_told = told.contains("its container was removed") || told.contains("ended by signal 9");
-    assert!(is_told, "{told}");
+    assert!(told.contains("its container was removed"), "{told}");
+    assert!(told.contains("environment.drifted"), "{told}");
+    assert!(told.contains("removed: web-"), "{told}");
 
     // Of the candidate, and of the stable release, before the candidate is well.
     app.write_closed_version("2");
