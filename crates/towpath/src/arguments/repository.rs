@@ -12,7 +12,7 @@ pub(crate) enum RepositoryCommand {
     Show(OnRepository),
     /// Set up an app's repository: what it follows, and what of it is delivered
     Set(Box<RepositorySet>),
-    /// Set a secret for it: the credential, what webhooks are signed with, the token for statuses
+    /// Set a secret for it: a credential, what webhooks are signed with, a token for statuses
     Secret(RepositorySecret),
     /// Fetch from the repository that an app follows, now
     Fetch(OnRepository),
