@@ -148,6 +148,7 @@ async fn fetches(site: &Site) -> usize {
     if first.len() < 2 {
         return first.len();
     }
+    // sleep: what is looked for is what lasts longer than this.
     tokio::time::sleep(Duration::from_millis(20)).await;
     fetching(site).intersection(&first).count()
 }

@@ -14,8 +14,7 @@ use super::Scene;
 use crate::site::LONGEST;
 
 /// An app that is checked, and deployed nowhere.
-const PIPELINE: &str = "app: shop
-services: { web: { process: { command: sleep 1000 } } }
+const PIPELINE: &str = "services: { web: { process: { command: sleep 1000 } } }
 environments: { dev: {} }
 pipeline:
   - { name: unit, run: \"true\" }
