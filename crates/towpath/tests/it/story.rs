@@ -128,6 +128,10 @@ notify:
         self.site.write("towpath.yaml", &format!("{file}{notify}"));
     }
 
+    fn production(&self) -> u16 {
+        self.site.address().port()
+    }
+
     /// Commits a version.
     async fn commit(&self, version: u32, fault: &str) {
         let text = format!("VERSION = \"{version}\"\nFAULT = \"{fault}\"\n");
@@ -254,11 +258,9 @@ async fn assert_same_image(run: &Run) {
     assert_eq!(ids[0], ids[1]);
 }
 
-async fn from_push_to_production(engine: &str) {
-    let team = Team::on(engine).await;
-    let production = team.site.address().port();
-
-    // A push is checked, with a database and a cache beside the checks, and comes to dev.
+/// A push is checked, with a database and a cache beside the checks, and comes to dev; a tag to staging,
+/// is looked at there, and to production when QA says so.
+async fn bring_out_the_first(team: &Team) {
     team.commit(1, "none").await;
     let pushed = team.push("main").await.exited(0);
     for line in ["job checks: passed", "dev: has the release"] {
@@ -268,71 +270,83 @@ async fn from_push_to_production(engine: &str) {
     assert!(log.contains("Ran 4 tests") && log.contains("OK"), "{log}");
     assert_eq!(team.page(team.dev).await, ("1".to_owned(), 0));
 
-    // A tag comes to staging, is looked at there, and to production when QA says so.
     team.tag("v1").await.exited(0);
-    let first = team.approve(2).await;
-    assert_eq!(first.state, RunState::Succeeded, "{first:#?}");
+    let run = team.approve(2).await;
+    assert_eq!(run.state, RunState::Succeeded, "{run:#?}");
     let asked = ["raffle/production", "towpath approve"];
     team.told(&asked).await;
     let log = team.log_of(2, "accept").await;
     assert!(log.contains("the winner is "), "{log}");
-    assert_eq!(team.page(production).await, ("1".to_owned(), 0));
+    assert_eq!(team.page(team.production()).await, ("1".to_owned(), 0));
+}
 
-    // The next one, while people enter: nobody is turned away, and who entered stays.
-    let load = team.load();
+/// The next one, while people enter: nobody is turned away.
+async fn bring_out_the_next(team: &Team, load: &Handle, engine: &str) {
     team.commit(2, "none").await;
     team.tag("v2").await.exited(0);
-    let second = team.approve(3).await;
-    assert_eq!(second.state, RunState::Succeeded, "{second:#?}");
-    let entered = |load: &Handle| {
+    let run = team.approve(3).await;
+    assert_eq!(run.state, RunState::Succeeded, "{run:#?}");
+    let entered = || {
         let streams = load.snapshot_by_stream();
         let stream = streams.into_iter().find(|(name, _)| name == "enter");
         stream.unwrap().1.ok
     };
     let deadline = Instant::now() + PATIENCE;
-    while entered(&load) < CROWD {
+    while entered() < CROWD {
         assert!(Instant::now() < deadline, "nobody enters");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let counts = load.snapshot();
     assert_none_lost(&counts, "blue-green");
-    if engine == "docker" {
-        assert_same_image(&second).await;
-    }
     for version in ["1", "2"] {
         let answers = counts.by_version.get(version).expect(version);
         assert_eq!(answers.server_errors, 0, "version {version}");
     }
+    if engine == "docker" {
+        assert_same_image(&run).await;
+    }
+}
 
-    // One that counts wrongly: the acceptance job finds it in staging, and production never sees it.
+/// One that counts wrongly: the acceptance job finds it in staging, and production never sees it.
+async fn have_one_stopped(team: &Team) {
     team.commit(3, "miscount").await;
     team.tag("v3").await.exited(0);
-    let third = team.wait_for(4, "ended", |run| run.ended).await;
-    assert_eq!(third.state, RunState::Failed, "{third:#?}");
-    assert_eq!(third.environments[1].state, RunPartState::Skipped);
+    let run = team.wait_for(4, "ended", |run| run.ended).await;
+    assert_eq!(run.state, RunState::Failed, "{run:#?}");
+    assert_eq!(run.environments[1].state, RunPartState::Skipped);
     let log = team.log_of(4, "accept").await;
     assert!(log.contains("Ada entered, and there are"), "{log}");
     team.told(&["run 4", "accept"]).await;
+}
 
-    // One that is not made for a crowd: nobody finds that before production, which goes back.
+/// One that is not made for a crowd: nobody finds that before production, which goes back.
+async fn have_one_rolled_back(team: &Team) {
     team.commit(4, "crowd").await;
     team.tag("v4").await.exited(0);
-    let fourth = team.approve(5).await;
-    assert_eq!(fourth.state, RunState::Failed, "{fourth:#?}");
-    team.told(&["raffle/production", "release 5", "failed"])
-        .await;
-    let (version, _) = team.page(production).await;
+    let run = team.approve(5).await;
+    assert_eq!(run.state, RunState::Failed, "{run:#?}");
+    let told = ["raffle/production", "release 5", "failed"];
+    team.told(&told).await;
+    let (version, entries) = team.page(team.production()).await;
     assert_eq!(version, "2");
+    assert!(entries >= CROWD, "{entries}: who entered stays");
+    let known = team.site.run(&["events", "raffle/production"]).await;
+    assert!(known.exited(0).stdout.contains("environment.held"));
+}
+
+async fn from_push_to_production(engine: &str) {
+    let team = Team::on(engine).await;
+    bring_out_the_first(&team).await;
+    let load = team.load();
+    bring_out_the_next(&team, &load, engine).await;
+    have_one_stopped(&team).await;
+    have_one_rolled_back(&team).await;
     let counts = load.stop().await;
     assert_none_lost(&counts, "two bad releases");
     assert!(!counts.by_version.contains_key("3"));
     // Whom it failed was answered by the release before, which is kept warm until the verdict.
     let bad = counts.by_version.get("4").expect("version 4 was tried");
     assert_eq!(bad.server_errors, 0);
-    let (_, entries) = team.page(production).await;
-    let known = team.site.run(&["events", "raffle/production"]).await;
-    assert!(entries >= CROWD, "{entries}");
-    assert!(known.exited(0).stdout.contains("environment.held"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
