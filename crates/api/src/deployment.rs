@@ -28,6 +28,9 @@ pub struct DeployRequest {
     /// hold.
     #[serde(default)]
     pub automatic: bool,
+    /// Why it passes the gates of the environment: only for the owner of the data directory.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    pub past_gates: Option<String>,
 }
 
 /// Asks for the deployment of a release that exists.
@@ -39,6 +42,9 @@ pub struct RedeployRequest {
     /// Another strategy than the release's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
+    /// Why it passes the gates of the environment: only for the owner of the data directory.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    pub past_gates: Option<String>,
 }
 
 /// Asks for an earlier release to come back.
@@ -50,15 +56,19 @@ pub struct RollbackRequest {
     pub release: Option<u32>,
 }
 
-/// A deployment that was accepted: it is under way, or waits for the one that is.
+/// What was accepted: a deployment, which is under way or waits for the one that is; or a run, which
+/// deploys when the gates of the environment are open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Requested {
     /// The environment, `app/environment`.
     pub environment: String,
-    /// The number of the deployment within the environment.
-    pub deployment: u32,
+    /// The number of the deployment within the environment; absent where a run waits to ask for it.
+    pub deployment: Option<u32>,
     /// The number of the release within the app.
     pub release: u32,
+    /// The number of the run within the app, where the environment demands something of a release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u32>,
 }
 
 /// One attempt to take an environment from its stable release to another.

@@ -72,6 +72,9 @@ pub struct Environment {
     pub routes: Vec<Route>,
     /// Why nothing may be deployed by itself, where that is so.
     pub hold: Option<Hold>,
+    /// The hotfixes that passed it by, and that it does not have yet.
+    #[serde(default)]
+    pub behind: Vec<Behind>,
     /// What the router does with all requests.
     pub traffic: Traffic,
     /// Whether the router answers the control plane.
@@ -86,6 +89,19 @@ pub struct Environment {
     /// What makes it a preview, where it is one.
     #[serde(default)]
     pub preview: Option<Preview>,
+}
+
+/// A hotfix that an environment lacks: it went straight to another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Behind {
+    /// The environment that has it.
+    pub of: String,
+    /// The number of the release that it came with.
+    pub release: u32,
+    /// Its commit.
+    pub commit: String,
+    /// Whether that is sure: false where Towpath does not have the history of the commits.
+    pub sure: bool,
 }
 
 /// Whether an environment should run.

@@ -36,8 +36,8 @@ pub use deployment::{
     PauseReason, Progress, RedeployRequest, Requested, RollbackRequest, ServiceProgress, Strategy,
 };
 pub use environment::{
-    Created, Environment, EnvironmentSummary, Health, Hold, HoldRequest, Instance, InstancePhase,
-    Lifecycle, Role, Route, RouteProtocol, ScaleRequest, Service, Share, Traffic,
+    Behind, Created, Environment, EnvironmentSummary, Health, Hold, HoldRequest, Instance,
+    InstancePhase, Lifecycle, Role, Route, RouteProtocol, ScaleRequest, Service, Share, Traffic,
 };
 pub use event::{BrokenLink, Event, Verification};
 pub use log::LogLine;
@@ -48,8 +48,8 @@ pub use problem::Problem;
 pub use release::Release;
 pub use repository::{Repository, RepositoryRequest, RepositoryStatuses};
 pub use run::{
-    DecisionRequest, PromoteRequest, Run, RunEnvironment, RunJob, RunLogLine, RunPartState,
-    RunStart, RunStarted, RunState,
+    AwaitedApproval, DecisionRequest, PromoteRequest, Run, RunEnvironment, RunJob, RunLogLine,
+    RunPartState, RunStart, RunStarted, RunState,
 };
 pub use secret::{Secret, SecretSet};
 pub use server::{EngineInfo, ServerInfo, SourceInfo};

@@ -24,6 +24,9 @@ pub struct RunStart {
     /// What the maker says of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The environment that it goes straight to, as a hotfix: `commit` has to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hotfix: Option<String>,
 }
 
 /// A run that was begun.
@@ -72,6 +75,12 @@ pub struct Run {
     pub release: u32,
     /// Whether somebody promotes a release that another run made.
     pub promotion: bool,
+    /// Whether it goes straight to its environments, as a hotfix.
+    #[serde(default)]
+    pub hotfix: bool,
+    /// The environments that its hotfix passed by, and that do not have it yet.
+    #[serde(default)]
+    pub behind: Vec<String>,
     /// What was pushed to: `branch main`, `tag v1`, `pull request 7`, `working tree`.
     pub reference: String,
     /// The commit, where it is of one.
@@ -182,8 +191,49 @@ pub struct RunEnvironment {
     pub delivered_at: Option<Timestamp>,
     /// How many have to approve.
     pub approvals_wanted: u32,
+    /// The groups that they have to be of; anybody where there is none.
+    #[serde(default)]
+    pub approvals_of: Vec<String>,
     /// Who approved.
     pub approvals: Vec<String>,
+}
+
+/// A release that waits for people before an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AwaitedApproval {
+    /// The app.
+    pub app: String,
+    /// The environment.
+    pub environment: String,
+    /// The number of the run within the app.
+    pub run: u32,
+    /// The release.
+    pub release: u32,
+    /// What was pushed to.
+    pub reference: String,
+    /// The commit, where it is of one.
+    pub commit: Option<String>,
+    /// What the author says of it.
+    pub message: String,
+    /// Who wrote the commit.
+    pub author: String,
+    /// Who pushed it, or asked for it.
+    pub actor: String,
+    /// Whether it is a hotfix.
+    pub hotfix: bool,
+    /// Since when it waits.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// How many have to approve.
+    pub wanted: u32,
+    /// The groups that they have to be of; anybody where there is none.
+    pub of: Vec<String>,
+    /// Who approved.
+    pub approvals: Vec<String>,
+    /// Whether it waits for who asks.
+    pub yours: bool,
+    /// Why it does not, where it does not.
+    pub because: Option<String>,
 }
 
 /// How far a job or an environment of a run is. `succeeded`, `failed`, `skipped` and `cancelled` are

@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use towpath_model::command::{Change, Refusal, Request};
 use towpath_model::deployment::Kind;
 use towpath_model::environment::{Environment, PublishedRoute};
+use towpath_model::event::NewEvent;
 use towpath_model::id::{DeploymentNumber, Digest, EnvironmentId, ReleaseNumber, ServiceName};
 use towpath_model::plan::{Plan, plan};
 use towpath_model::release::{Rendering, RouteSpec};
 use towpath_model::render::Draft;
-use towpath_model::rollout::Settings;
+use towpath_model::rollout::{Settings, Strategy};
 use towpath_model::routing::{Protocol, RouteMode};
 use towpath_store::NewRelease;
 
@@ -37,10 +38,13 @@ pub struct Deploy {
     pub actor: String,
     /// Whether nobody in particular asks: refused while the environment is on hold.
     pub automatic: bool,
+    /// Why it passes the gates of the environment, where its owner says so.
+    pub past_gates: Option<String>,
 }
 
 impl Platform {
-    /// Makes a release and asks for its deployment. Nothing is made when it cannot be deployed.
+    /// Makes a release and asks for its deployment, whatever the environment demands ([`Self::bring`]
+    /// looks at that). Nothing is made when it cannot be deployed.
     pub async fn deploy(
         &self,
         id: &EnvironmentId,
@@ -78,21 +82,64 @@ impl Platform {
             actor: deploy.actor,
             automatic: deploy.automatic,
         };
-        Ok((release, self.request(id, request).await?))
+        let number = self.request(id, request, deploy.past_gates).await?;
+        Ok((release, number))
     }
 
-    /// Asks for the deployment of a release that this environment had before.
-    pub async fn redeploy(
+    /// Asks for the deployment of a release that there is, as it was rendered for this environment,
+    /// whatever the environment demands.
+    pub(crate) async fn redeploy(
         &self,
         id: &EnvironmentId,
         release: ReleaseNumber,
-        settings: Option<Settings>,
+        rendering: Rendering,
+        strategy: Option<Strategy>,
         actor: &str,
+        past_gates: Option<String>,
     ) -> Result<DeploymentNumber, Error> {
-        let request = self
-            .earlier(id, Kind::Release, release, settings, actor)
-            .await?;
-        self.request(id, request).await
+        self.check_ports(id, &rendering, &[])?;
+        let store = &self.shared.ports.store;
+        if store.rendering(id, release).await?.is_none() {
+            store.insert_rendering(id, release, &rendering).await?;
+        }
+        let request = Request {
+            kind: Kind::Release,
+            release,
+            peers: self.peers(id, &rendering).await?,
+            settings: strategy.map(|strategy| rendering.settings.with(strategy)),
+            rendering: Arc::new(self.seeded(id, rendering).await?),
+            actor: actor.to_owned(),
+            automatic: false,
+        };
+        self.request(id, request, past_gates).await
+    }
+
+    /// Returns what a release renders to in an environment: as it was rendered for it, or as its source
+    /// tree has it where it never was.
+    pub(crate) async fn rendering_for(
+        &self,
+        id: &EnvironmentId,
+        release: ReleaseNumber,
+    ) -> Result<Rendering, Error> {
+        let store = &self.shared.ports.store;
+        if let Some(rendering) = store.rendering(id, release).await? {
+            return Ok(rendering);
+        }
+        if let Some(made) = self.rendering_for_preview(id, release).await? {
+            return Ok(made);
+        }
+        let found = store.release(&id.app, release).await?;
+        let source = found.and_then(|release| release.source);
+        let source = source.ok_or_else(|| Error::NoRelease {
+            environment: id.clone(),
+            release,
+        })?;
+        let checkout = self.shared.check_out(&id.app, &source).await?;
+        let snapshot = self.snapshot(id)?;
+        let preview = snapshot.environment.preview.as_ref();
+        let as_name = preview.map_or(&id.name, |preview| &preview.like);
+        let draft = checkout.draft(as_name).await?;
+        self.render(id, &draft).await
     }
 
     /// Asks for an earlier release to come back: the one named, else the one before.
@@ -102,7 +149,7 @@ impl Platform {
         release: Option<ReleaseNumber>,
         actor: &str,
     ) -> Result<DeploymentNumber, Error> {
-        let target = match release {
+        let release = match release {
             Some(release) => release,
             None => self
                 .snapshot(id)?
@@ -110,20 +157,6 @@ impl Platform {
                 .rollback_target()
                 .ok_or_else(|| Error::NoEarlierRelease(id.clone()))?,
         };
-        let request = self
-            .earlier(id, Kind::Rollback, target, None, actor)
-            .await?;
-        self.request(id, request).await
-    }
-
-    async fn earlier(
-        &self,
-        id: &EnvironmentId,
-        kind: Kind,
-        release: ReleaseNumber,
-        settings: Option<Settings>,
-        actor: &str,
-    ) -> Result<Request, Error> {
         let rendering = self.shared.ports.store.rendering(id, release).await?;
         let missing = || Error::NoRelease {
             environment: id.clone(),
@@ -135,25 +168,35 @@ impl Platform {
             let made = self.rendering_for_preview(id, release).await?;
             made.ok_or_else(missing)?
         };
+        self.shared.refuse_what_never_was(id, release)?;
         self.check_ports(id, &rendering, &[])?;
-        Ok(Request {
-            kind,
+        let request = Request {
+            kind: Kind::Rollback,
             release,
             peers: self.peers(id, &rendering).await?,
             rendering: Arc::new(self.seeded(id, rendering).await?),
-            settings,
+            settings: None,
             actor: actor.to_owned(),
             automatic: false,
-        })
+        };
+        self.request(id, request, None).await
     }
 
     async fn request(
         &self,
         id: &EnvironmentId,
         request: Request,
+        past_gates: Option<String>,
     ) -> Result<DeploymentNumber, Error> {
+        let overridden = past_gates.map(|reason| NewEvent {
+            reason: Some(reason),
+            to: Some(format!("release {}", request.release)),
+            ..self.shared.event(&request.actor, "gates.overridden", id)
+        });
         self.edit(id, move |environment, now| {
-            environment.request(request, now)
+            let (number, mut change) = environment.request(request, now)?;
+            change.events.extend(overridden);
+            Ok((number, change))
         })
         .await
     }

@@ -36,6 +36,18 @@ pub enum Error {
         /// The release.
         release: ReleaseNumber,
     },
+    /// The environment takes no release that was never anywhere.
+    #[error(
+        "`{environment}` takes only a release {wants}, not the files of a directory: {instead}"
+    )]
+    NeedsRelease {
+        /// The environment.
+        environment: EnvironmentId,
+        /// What it wants of a release.
+        wants: String,
+        /// What to do.
+        instead: String,
+    },
     /// There is nothing to go back to.
     #[error("`{0}` has no earlier release to go back to")]
     NoEarlierRelease(EnvironmentId),
@@ -173,6 +185,7 @@ impl Error {
             | Self::NotFound(_)
             | Self::Store(towpath_store::Error::NotFound(_)) => Kind::NotFound,
             Self::NoEarlierRelease(_)
+            | Self::NeedsRelease { .. }
             | Self::BeingDestroyed(_)
             | Self::NotRunning { .. }
             | Self::Refused(_)

@@ -3,6 +3,7 @@
 //! ports.
 
 mod adopt;
+mod bring;
 mod checkout;
 mod command;
 mod console;
@@ -27,6 +28,7 @@ mod statuses;
 mod token;
 
 pub use adopt::{Adopt, Ports as AdoptedPorts};
+pub use bring::{BringRelease, Brought};
 pub use command::Deploy;
 pub use console::{InstanceUsage, UsageWatch};
 pub use error::{Error, Kind};
@@ -36,7 +38,7 @@ pub use keeper::Snapshot;
 pub use notify::TriedOut;
 pub use platform::{Config, Platform, Ports, SocketTest};
 pub use preview::{MadePreview, NewPreview};
-pub use run::{Decision, Promote, RunLog, RunLogLine, RunLogQuery};
+pub use run::{Awaited, Decision, Promote, RunLog, RunLogLine, RunLogQuery};
 pub use source::app::{AppTree, AppTreeError};
 pub use source::{Incoming, SourceError};
 pub use towpath_store::{

@@ -14,8 +14,8 @@ use towpath_model::environment::Environment;
 use towpath_model::id::{
     AppName, DeploymentNumber, EnvironmentId, EnvironmentName, ReleaseNumber, SecretName,
 };
-use towpath_model::pipeline::is_ephemeral;
 use towpath_model::pipeline::run::PreviewTarget;
+use towpath_model::pipeline::{Demands, is_ephemeral};
 use towpath_model::port::Volumes;
 use towpath_model::preview::{
     Asked, Preview, Refusal, Terms, adapt, check_ttl, environment_of, published_ports,
@@ -222,6 +222,7 @@ impl Platform {
             ports.insert(published, own.await?);
         }
         adapt(&mut draft, &id.name, preview, &ports)?;
+        draft.demands = Demands::default();
         self.lend_to_preview(id, preview, &draft).await?;
         Ok(draft)
     }
@@ -307,9 +308,8 @@ impl Platform {
         actor: &str,
     ) -> Result<DeploymentNumber, Error> {
         let rendering = self.render(id, draft).await?;
-        let store = &self.shared.ports.store;
-        store.insert_rendering(id, release, &rendering).await?;
-        self.redeploy(id, release, None, actor).await
+        let asked = self.redeploy(id, release, rendering, None, actor, None);
+        asked.await
     }
 }
 

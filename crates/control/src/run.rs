@@ -2,9 +2,11 @@
 //! it. Not the rules, which are `model::pipeline`.
 
 mod act;
+mod ancestry;
 mod keeper;
 mod log;
 mod observe;
+mod promote;
 mod reach;
 
 use std::borrow::Cow;
@@ -18,16 +20,17 @@ use towpath_model::delivery::DeliveryFile;
 use towpath_model::event::NewEvent;
 use towpath_model::id::{AppName, EnvironmentName, ReleaseNumber, RunId, RunNumber};
 use towpath_model::pipeline::command::Refusal;
-use towpath_model::pipeline::plan::{Plan, plan, promotion};
-use towpath_model::pipeline::run::Run;
+use towpath_model::pipeline::plan::{Plan, plan};
+use towpath_model::pipeline::run::{Gate, Run, TargetState};
 use towpath_model::pipeline::{Push, Reference};
-use towpath_store::{NewRelease, ReleaseOfRun, StoredRun};
+use towpath_store::{ReleaseOfRun, StoredRun};
 
 use crate::checkout::Checkout;
 use crate::error::Error;
 use crate::platform::{Platform, Shared};
 use keeper::RunKeeper;
 pub use log::{RunLog, RunLogLine, RunLogQuery};
+pub use promote::Promote;
 
 /// Runs that are looked through for that of a push that is handed in again.
 const RECENT: u32 = 100;
@@ -46,6 +49,23 @@ impl Runs {
         self.lock().get(id).cloned()
     }
 
+    fn awaited(&self) -> Vec<Awaited> {
+        let runs: Vec<Arc<Run>> = self.lock().values().map(RunKeeper::run).collect();
+        let of_run = |run: &Arc<Run>| {
+            let targets = run.targets.iter();
+            let waiting = targets.filter_map(|target| match &target.state {
+                TargetState::Gated { gate, since } if *gate == Gate::Approval => Some(Awaited {
+                    run: Arc::clone(run),
+                    environment: target.environment.clone(),
+                    since: *since,
+                }),
+                _ => None,
+            });
+            waiting.collect::<Vec<_>>()
+        };
+        runs.iter().flat_map(of_run).collect()
+    }
+
     /// Returns the releases that runs still bring out: nothing of them may be pruned.
     pub(crate) fn releases(&self, app: &AppName) -> Vec<ReleaseNumber> {
         let runs = self.lock();
@@ -54,17 +74,15 @@ impl Runs {
     }
 }
 
-/// A promotion that somebody asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Promote {
-    /// The app.
-    pub app: AppName,
-    /// The environment to bring the release to.
+/// A release that waits for people before an environment.
+#[derive(Debug, Clone)]
+pub struct Awaited {
+    /// The run that brings it.
+    pub run: Arc<Run>,
+    /// The environment.
     pub environment: EnvironmentName,
-    /// The release; that of the environment it comes from when absent.
-    pub release: Option<ReleaseNumber>,
-    /// Who asks.
-    pub actor: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// What somebody decides on a release that waits before an environment.
@@ -98,27 +116,7 @@ impl Platform {
             return Ok(None);
         };
         let warnings = checkout.check(&plan).await?;
-        self.register(&push.app, &push.actor).await?;
-        let release = NewRelease {
-            source: Some(push.source.clone()),
-            commit: Some(push.commit.clone()).filter(|commit| !commit.is_empty()),
-            message: Some(push.message.clone()).filter(|message| !message.is_empty()),
-            created_at: shared.ports.clock.now(),
-            created_by: push.actor.clone(),
-        };
-        let older = shared.active(&push.app, &push.reference);
-        let release = ReleaseOfRun::New(release);
-        let number = shared.begin(push, (plan, warnings), release).await?;
-        for keeper in older {
-            let by = format!("run {number}");
-            // One that has ended meanwhile needs no other to take its place.
-            let superseded = keeper.edit(move |run, now| run.supersede(&by, now)).await;
-            match superseded {
-                Ok(()) | Err(Error::RunRefused(_) | Error::Stopping) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Some(number))
+        Ok(Some(self.begin_new(push, (plan, warnings)).await?))
     }
 
     /// Returns the run of a push that was handed in before, where nothing came to its branch or tag
@@ -187,41 +185,6 @@ impl Platform {
         Ok(())
     }
 
-    /// Brings a release to an environment, behind its gates: that of the environment it comes from,
-    /// or one that was there.
-    pub async fn promote(&self, promote: Promote) -> Result<RunNumber, Error> {
-        let shared = &self.shared;
-        let store = &shared.ports.store;
-        let app = &promote.app;
-        let release = match promote.release {
-            Some(release) => release,
-            None => shared.newest_before(app, &promote.environment).await?,
-        };
-        let found = store.release(app, release).await?;
-        let what = || format!("release {release} of `{app}` with a source tree");
-        let found = found.ok_or_else(|| Error::NotFound(what()))?;
-        let source = found.source.ok_or_else(|| Error::NotFound(what()))?;
-        let checkout = shared.check_out(app, &source).await?;
-        shared.refuse_unproven(app, checkout.file(), &promote.environment, release)?;
-        let push = Push {
-            app: app.clone(),
-            source,
-            commit: found.commit.unwrap_or_default(),
-            reference: Reference::WorkingTree,
-            changed: None,
-            author: found.created_by,
-            message: found.message.unwrap_or_default(),
-            actor: promote.actor,
-        };
-        let plan = promotion(checkout.file(), &push, &promote.environment);
-        let environment = || format!("environment `{}` in the delivery file", promote.environment);
-        let plan = plan.ok_or_else(|| Error::NotFound(environment()))?;
-        let warnings = checkout.check(&plan).await?;
-        shared
-            .begin(push, (plan, warnings), ReleaseOfRun::Present(release))
-            .await
-    }
-
     /// Stops a run. What is under way is aborted.
     pub async fn cancel_run(&self, id: &RunId, actor: &str) -> Result<(), Error> {
         let actor = actor.to_owned();
@@ -267,6 +230,13 @@ impl Platform {
         read(&stored)
     }
 
+    /// Returns what waits for people, oldest first.
+    pub fn awaited(&self) -> Vec<Awaited> {
+        let mut found = self.shared.runs.awaited();
+        found.sort_by_key(|one| one.since);
+        found
+    }
+
     /// Returns a receiver of a run's latest record; `None` when nothing more happens to it.
     pub fn watch_run(&self, id: &RunId) -> Option<watch::Receiver<Arc<Run>>> {
         self.shared.runs.keeper(id).map(|keeper| keeper.watch())
@@ -291,6 +261,7 @@ impl Shared {
     ) -> Result<RunNumber, Error> {
         let now = self.ports.clock.now();
         let is_promotion = matches!(release, ReleaseOfRun::Present(_));
+        let is_hotfix = plan.is_hotfix;
         let app = push.app.clone();
         let write = |number, release| {
             let run = Run {
@@ -300,6 +271,7 @@ impl Shared {
                 release,
                 is_promotion,
                 warnings,
+                is_hotfix,
                 created_at: now,
                 jobs: plan.jobs,
                 targets: plan.targets,
@@ -318,7 +290,7 @@ impl Shared {
     }
 
     /// Returns the keepers of runs that are under way of the same reference.
-    fn active(&self, app: &AppName, reference: &Reference) -> Vec<RunKeeper> {
+    fn active(&self, app: &AppName, reference: &Reference, is_hotfix: bool) -> Vec<RunKeeper> {
         let runs = self.runs.lock();
         let same = runs.values().filter(|keeper| {
             let run = keeper.run();
@@ -326,6 +298,7 @@ impl Shared {
                 && &run.push.reference == reference
                 && run.outcome.is_none()
                 && !run.is_promotion
+                && run.is_hotfix == is_hotfix
         });
         same.cloned().collect()
     }
@@ -370,53 +343,6 @@ impl Shared {
         drop(runs);
         self.spawn(work);
         keeper
-    }
-
-    /// Returns the release of the environment that releases come from to another.
-    async fn newest_before(
-        &self,
-        app: &AppName,
-        to: &EnvironmentName,
-    ) -> Result<ReleaseNumber, Error> {
-        let newest = self.ports.store.releases(app).await?;
-        let nothing = || Error::NotFound(format!("release of `{app}` that `{to}` could be given"));
-        let newest = newest.into_iter().find_map(|release| release.source);
-        let checkout = self.check_out(app, &newest.ok_or_else(nothing)?).await?;
-        let after = checkout.file().deploy(to).after;
-        let from = after.ok_or_else(|| {
-            let message = format!("nothing says where releases come from to `{to}`: name one");
-            Error::RunRefused(Refusal::Other(message))
-        })?;
-        let id = towpath_model::id::EnvironmentId::new(app.clone(), from);
-        let snapshot = self.keeper(&id)?.watch().borrow().clone();
-        snapshot.environment.stable.ok_or_else(nothing)
-    }
-
-    /// Refuses a release that was not in the environment which releases come from.
-    fn refuse_unproven(
-        &self,
-        app: &AppName,
-        file: &DeliveryFile,
-        to: &EnvironmentName,
-        release: ReleaseNumber,
-    ) -> Result<(), Error> {
-        let Some(from) = file.deploy(to).after else {
-            return Ok(());
-        };
-        let id = towpath_model::id::EnvironmentId::new(app.clone(), from);
-        let keeper = self.keeper(&id)?;
-        let snapshot = keeper.watch().borrow().clone();
-        let environment = &snapshot.environment;
-        let delivered = environment
-            .deployment
-            .as_ref()
-            .filter(|one| one.shifted_at.is_some() && one.failure.is_none())
-            .map(|one| one.release);
-        if environment.history.contains(&release) || delivered == Some(release) {
-            return Ok(());
-        }
-        let message = format!("release {release} was never in `{id}`, which comes before `{to}`");
-        Err(Error::RunRefused(Refusal::Other(message)))
     }
 }
 

@@ -2,7 +2,9 @@
 //! moves. Not how jobs run, which is each environment's own business: a job is a deployment of an
 //! environment that lives as long as the job.
 
+pub mod behind;
 pub mod command;
+pub mod demand;
 pub mod endpoint;
 pub mod glob;
 pub mod observation;
@@ -14,6 +16,7 @@ pub mod step;
 pub mod trigger;
 pub mod window;
 
+pub use demand::Demands;
 pub use plan::plan;
 pub use push::{Push, Reference};
 pub use run::Run;

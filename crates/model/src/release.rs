@@ -11,6 +11,7 @@ use crate::id::{
     AppName, Digest, ReleaseNumber, SecretName, SecretVersion, ServiceName, WorkloadId,
 };
 use crate::notify::Targets;
+use crate::pipeline::Demands;
 use crate::preview::Terms;
 use crate::render::DraftService;
 use crate::rollout::Settings;
@@ -37,7 +38,7 @@ pub struct Release {
 }
 
 /// A release as one environment runs it: every service rendered, every secret pinned.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Rendering {
     /// The services by name.
     pub services: BTreeMap<ServiceName, RenderedService>,
@@ -59,6 +60,12 @@ pub struct Rendering {
     /// pinned there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<Box<DraftService>>,
+    /// What the environment demands of a release that is to take the place of this one.
+    #[serde(default, skip_serializing_if = "Demands::are_none")]
+    pub demands: Demands,
+    /// The commit, where it came straight here as a hotfix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hotfix: Option<String>,
 }
 
 impl PartialEq for Rendering {
@@ -73,6 +80,8 @@ impl PartialEq for Rendering {
             notify,
             preview,
             seed,
+            demands,
+            hotfix,
         } = self;
         std::ptr::eq(self, other)
             || (*services == other.services
@@ -81,7 +90,9 @@ impl PartialEq for Rendering {
                 && *source == other.source
                 && *notify == other.notify
                 && *preview == other.preview
-                && *seed == other.seed)
+                && *seed == other.seed
+                && *demands == other.demands
+                && *hotfix == other.hotfix)
     }
 }
 

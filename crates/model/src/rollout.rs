@@ -60,6 +60,17 @@ pub struct Settings {
     pub pause_expiry: Duration,
 }
 
+impl Settings {
+    /// Returns the same settings with another strategy.
+    #[must_use]
+    pub fn with(&self, strategy: Strategy) -> Self {
+        Self {
+            strategy,
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -1,6 +1,8 @@
 //! Who asks: the owner of the unix socket by the name that the client gives, or the name of a
 //! bearer token. What a token may not do is what would make more of it than it is: make and revoke
-//! tokens, and stop the control plane. All else both may do.
+//! tokens, stop the control plane, and pass the gates of an environment. All else both may do.
+
+use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -39,6 +41,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Owner {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         parts.extensions.get().cloned().ok_or(Error::Forbidden)
+    }
+}
+
+/// Whether it is the owner of the socket who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IsOwner(pub(crate) bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for IsOwner {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Owner>().is_some()))
+    }
+}
+
+impl IsOwner {
+    /// Refuses to pass gates for anybody else, and without a word of why.
+    pub(crate) fn may_pass(self, reason: Option<&str>) -> Result<(), Error> {
+        match reason {
+            Some(_) if !self.0 => Err(Error::Forbidden),
+            Some(reason) if reason.trim().is_empty() => {
+                Err(Error::BadRequest("say why it passes the gates".to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -154,6 +154,7 @@ fn endpoints() -> OpenApiRouter<Context> {
         .routes(routes!(endpoint::run::cancel))
         .routes(routes!(endpoint::run::retry))
         .routes(routes!(endpoint::run::decide))
+        .routes(routes!(endpoint::approval::list))
         .routes(routes!(endpoint::run::log))
         .routes(routes!(endpoint::source::show, endpoint::source::upload))
         .routes(routes!(endpoint::event::list))

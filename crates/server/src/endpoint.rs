@@ -2,6 +2,7 @@
 //! answer; no rule is here.
 
 pub(crate) mod adoption;
+pub(crate) mod approval;
 pub(crate) mod console;
 pub(crate) mod deployment;
 pub(crate) mod environment;

@@ -132,6 +132,7 @@ fn of_control(error: &towpath_control::Error) -> Sort {
     use towpath_control::Error as Control;
     match error {
         Control::MissingSecrets(_)
+        | Control::NeedsRelease { .. }
         | Control::PortOfEnvironment { .. }
         | Control::PortInUse(_)
         | Control::NotAdopted { .. }

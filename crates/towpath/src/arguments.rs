@@ -55,6 +55,10 @@ pub(crate) enum Command {
     Runs(Runs),
     /// Bring a release on to the next environment
     Promote(Promote),
+    /// Bring a commit straight to an environment: its jobs run, and people approve it
+    Hotfix(Hotfix),
+    /// List the releases that wait for an approval, of all apps
+    Approvals(Approvals),
     /// Let a release come to an environment that waits for it
     Approve(Decide),
     /// Have a release not come to an environment that waits for it

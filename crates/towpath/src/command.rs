@@ -1,6 +1,7 @@
 //! The commands, one file each. Not the arguments, which [`crate::arguments`] has.
 
 mod adopt;
+mod approval;
 mod check;
 mod completions;
 mod config;
@@ -67,6 +68,8 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Deploy(deploy) => deploy::deploy(&deploy, &settings).await,
         Command::Runs(runs) => pipeline::run(&runs, &settings).await,
         Command::Promote(promote) => pipeline::promote(&promote, &settings).await,
+        Command::Hotfix(hotfix) => pipeline::hotfix(&hotfix, &settings).await,
+        Command::Approvals(approvals) => approval::run(&approvals, &settings).await,
         Command::Approve(decide) => pipeline::decide(&decide, true, &settings).await,
         Command::Reject(decide) => pipeline::decide(&decide, false, &settings).await,
         Command::Rollback(rollback) => rollout::rollback(&rollback, &settings).await,

@@ -4,7 +4,9 @@ use hyper::Method;
 
 use super::transport::Body;
 use super::{Client, Error, JsonStream, Query, segment};
-use crate::{DecisionRequest, PromoteRequest, Run, RunLogLine, RunStart, RunStarted};
+use crate::{
+    AwaitedApproval, DecisionRequest, PromoteRequest, Run, RunLogLine, RunStart, RunStarted,
+};
 
 /// Which log of a run is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +30,11 @@ impl Client {
     /// Has a release brought to an environment.
     pub async fn promote(&self, app: &str, request: &PromoteRequest) -> Result<RunStarted, Error> {
         self.post(&of(app, "/promotions"), request).await
+    }
+
+    /// Returns what waits for people, of all apps, oldest first.
+    pub async fn approvals(&self) -> Result<Vec<AwaitedApproval>, Error> {
+        self.get("/v1/approvals").await
     }
 
     /// Returns the latest runs of an app, newest first.

@@ -17,6 +17,7 @@ use towpath_model::pipeline::{JOB_SERVICE, Reference};
 use towpath_model::port::Volumes;
 use towpath_model::preview::Refusal;
 use towpath_model::release::Rendering;
+use towpath_model::rollout::Strategy;
 
 use super::keeper::Task;
 use super::log::Collector;
@@ -114,6 +115,7 @@ impl Task {
             return Ok(());
         };
         let origin = self.origin(target.attempt);
+        let strategy = target.strategy;
         let id = self.run.environment(environment);
         let (release, actor) = (self.run.release, self.run.push.actor.clone());
         let (preview, rendered_as) = (target.preview.clone(), target.rendered_as().clone());
@@ -134,7 +136,10 @@ impl Task {
             rendering
         } else {
             let draft = self.checkout().await?.draft(&rendered_as).await?;
-            platform.render(&id, &draft).await?
+            let mut rendering = platform.render(&id, &draft).await?;
+            let is_hotfix = self.run.is_hotfix;
+            rendering.hotfix = is_hotfix.then(|| self.run.push.commit.clone());
+            rendering
         };
         let asked = Asked {
             id,
@@ -142,6 +147,7 @@ impl Task {
             release,
             actor,
             automatic: !self.run.is_promotion,
+            strategy,
         };
         platform.deploy_for(asked, rendering).await
     }
@@ -178,6 +184,7 @@ impl Task {
             release: self.run.release,
             actor: self.run.push.actor.clone(),
             automatic: false,
+            strategy: None,
         };
         platform.deploy_for(asked, rendering).await
     }
@@ -295,6 +302,7 @@ struct Asked {
     release: ReleaseNumber,
     actor: String,
     automatic: bool,
+    strategy: Option<Strategy>,
 }
 
 impl Platform {
@@ -305,6 +313,7 @@ impl Platform {
             release,
             actor,
             automatic,
+            strategy,
         } = asked;
         self.refuse_while_destroyed(&id)?;
         self.check_ports(&id, &rendering, &[])?;
@@ -314,8 +323,8 @@ impl Platform {
             kind: Kind::Release,
             release,
             peers: self.peers(&id, &rendering).await?,
+            settings: strategy.map(|strategy| rendering.settings.with(strategy)),
             rendering: Arc::new(self.seeded(&id, rendering).await?),
-            settings: None,
             actor,
             automatic,
         };

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use towpath_model::deployment::{Deployment, Origin};
 use towpath_model::id::{EnvironmentId, EnvironmentName};
+use towpath_model::pipeline::Demands;
 use towpath_model::pipeline::observation::{JobEnvironment, Observation, TargetEnvironment};
 use towpath_model::pipeline::run::{Target, TargetState};
 use towpath_store::DeploymentRow;
@@ -31,18 +33,72 @@ impl Task {
         }
         let mut targets: BTreeMap<EnvironmentName, TargetEnvironment> = BTreeMap::new();
         for target in self.run.targets.iter().filter(|one| !one.has_ended()) {
-            let id = self.run.environment(&target.environment);
-            let mut seen = TargetEnvironment::default();
-            if let Ok(keeper) = self.shared.keeper(&id) {
-                seen.deployment = self.deployment_of(target, &id).await?;
-                let snapshot = keeper.watch().borrow().clone();
-                seen.stable = snapshot.environment.stable;
-                let hold = snapshot.environment.hold.as_ref();
-                seen.hold = hold.map(|hold| hold.reason.clone());
-            }
+            let seen = self.observe_target(target).await?;
             targets.insert(target.environment.clone(), seen);
         }
         Ok(Observation { jobs, targets })
+    }
+
+    async fn observe_target(&self, target: &Target) -> Result<TargetEnvironment, Error> {
+        let id = self.run.environment(&target.environment);
+        let mut seen = TargetEnvironment::default();
+        if let Ok(keeper) = self.shared.keeper(&id) {
+            seen.deployment = self.deployment_of(target, &id).await?;
+            let snapshot = keeper.watch().borrow().clone();
+            seen.stable = snapshot.environment.stable;
+            let hold = snapshot.environment.hold.as_ref();
+            seen.hold = hold.map(|hold| hold.reason.clone());
+        }
+        let (release, commit) = (self.run.release, &self.run.push.commit);
+        match target.state {
+            TargetState::Waiting | TargetState::Gated { .. } => {
+                seen.demands = self.demands(&id);
+                seen.proven_at = self.proven_at(target, &seen, &id).await?;
+                seen.lost_fix = self.shared.lost_fix(&id, release, commit).await;
+            }
+            TargetState::Deploying { .. } | TargetState::Delivered if self.run.is_hotfix => {
+                seen.behind = self.shared.behind_with(&id, release, commit).await?;
+            }
+            TargetState::Deploying { .. }
+            | TargetState::Delivered
+            | TargetState::Succeeded
+            | TargetState::Failed { .. }
+            | TargetState::Skipped { .. }
+            | TargetState::Cancelled => {}
+        }
+        Ok(seen)
+    }
+
+    /// Returns what counts in an environment. An environment that is gone is none that a release could
+    /// be brought to before.
+    fn demands(&self, id: &EnvironmentId) -> Option<Demands> {
+        let mut demands = self.shared.stable_demands(id)?;
+        let is_there = |name: &EnvironmentName| self.shared.keeper(&self.run.environment(name));
+        demands.before.retain(|name| is_there(name).is_ok());
+        Some(demands)
+    }
+
+    /// Returns since when the release is in the environment that comes right before, or was in the
+    /// environment itself, where the run itself does not bring it there.
+    async fn proven_at(
+        &self,
+        target: &Target,
+        seen: &TargetEnvironment,
+        id: &EnvironmentId,
+    ) -> Result<Option<Timestamp>, Error> {
+        let ruling = seen.demands.as_ref().and_then(Demands::after);
+        let Some(from) = ruling.or(target.comes_after()) else {
+            return Ok(None);
+        };
+        let brings = |one: &Target| &one.environment == from;
+        if self.run.is_hotfix || self.run.targets.iter().any(brings) {
+            return Ok(None);
+        }
+        let release = self.run.release;
+        let from = self.run.environment(from);
+        let there = self.shared.in_since(&from, release).await?;
+        let here = self.shared.in_since(id, release).await?;
+        Ok(there.into_iter().chain(here).min())
     }
 
     /// Returns the deployment of a target. Nothing is read for one that waits: it has none.
@@ -95,7 +151,7 @@ impl Shared {
     }
 }
 
-fn read(id: &EnvironmentId, row: DeploymentRow) -> Result<Deployment, Error> {
+pub(super) fn read(id: &EnvironmentId, row: DeploymentRow) -> Result<Deployment, Error> {
     serde_json::from_value(row.document).map_err(|source| Error::Unreadable {
         environment: id.clone(),
         source,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use towpath_control::{Error, EventOrder, EventQuery, MadePreview, NewPreview};
+use towpath_control::{BringRelease, Error, EventOrder, EventQuery, MadePreview, NewPreview};
 use towpath_model::id::{EnvironmentId, ReleaseNumber};
 use towpath_model::port::Volumes;
 use towpath_model::preview::{Asked, Refusal, Terms};
@@ -144,7 +144,15 @@ async fn a_preview_has_the_release_and_the_secrets_and_nothing_else_of_the_other
     site.set_key(&production(), "two").await;
     site.deployed(reading("v2")).await;
     let qa = made_id();
-    let redeploy = |release| site.platform.redeploy(&qa, release, None, "ada");
+    let redeploy = |release| {
+        let bring = BringRelease {
+            release,
+            strategy: None,
+            actor: "ada".to_owned(),
+            past_gates: None,
+        };
+        site.platform.bring_release(&qa, bring)
+    };
     redeploy(ReleaseNumber(2)).await.unwrap();
     site.wait_for_release("qa-42", ReleaseNumber(2)).await;
     site.set_key(&id("qa-42"), "mine").await;

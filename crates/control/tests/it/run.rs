@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use towpath_control::{Decision, Error, Kind, Promote};
-use towpath_model::id::{Digest, EnvironmentId, RunId, RunNumber};
+use towpath_control::{BringRelease, Brought, Decision, Error, Kind, Promote};
+use towpath_model::id::{Digest, EnvironmentId, ReleaseNumber, RunId, RunNumber};
 use towpath_model::pipeline::run::{JobState, Outcome, Run, TargetState};
 use towpath_model::pipeline::{Push, Reference};
 use towpath_model::tree::{EntryKind, Tree, TreePath};
@@ -229,6 +229,7 @@ async fn a_promotion_wants_a_release_that_was_in_the_environment_before() {
         app: "shop".parse().unwrap(),
         environment: "live".parse().unwrap(),
         release,
+        strategy: None,
         actor: "quinn".to_owned(),
     };
     let refused = site.platform.promote(promote(None)).await.unwrap_err();
@@ -294,4 +295,49 @@ async fn what_is_unwise_in_the_files_is_kept_with_the_run() {
         "{:?}",
         run.warnings
     );
+}
+
+#[tokio::test]
+async fn what_is_stable_says_what_a_push_waits_for_and_a_release_that_was_never_checked_stays_out()
+{
+    let site = Site::new().await;
+    site.push("one", FILE).await.unwrap();
+    site.run_until(1, "waiting", waits_for_approval).await;
+    site.approve(1).await.unwrap();
+    site.run_until(1, "settled", Run::is_settled).await;
+    // The next push leaves the approval out, and the one after that the job.
+    let weaker = FILE.replace(", approvals: 1", "");
+    site.push("two", &weaker).await.unwrap();
+    let run = site.run_until(2, "waiting", waits_for_approval).await;
+    let live = run.targets.last().unwrap();
+    assert_eq!(live.gates.approvals.as_ref().unwrap().count, 1);
+    let bad = weaker.replace("run: done", "run: bad");
+    site.push("three", &bad).await.unwrap();
+    site.run_until(3, "settled", Run::is_settled).await;
+    let dev: EnvironmentId = "shop/dev".parse().unwrap();
+    let bring = |release| BringRelease {
+        release: ReleaseNumber(release),
+        strategy: None,
+        actor: "ada".to_owned(),
+        past_gates: None,
+    };
+    // `dev` demands nothing: what failed its job may come there by somebody's hand, and no further.
+    let brought = site.platform.bring_release(&dev, bring(3)).await.unwrap();
+    assert!(matches!(brought, Brought::Deployment(..)), "{brought:?}");
+    for _ in 0..2_000 {
+        if site.stable("dev") == Some(3) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let live: EnvironmentId = "shop/live".parse().unwrap();
+    let refused = site
+        .platform
+        .bring_release(&live, bring(3))
+        .await
+        .unwrap_err();
+    let words = refused.to_string();
+    assert!(words.contains("jobs of release 3 did not pass"), "{words}");
+    let brought = site.platform.bring_release(&live, bring(2)).await.unwrap();
+    assert!(matches!(brought, Brought::Run(..)), "{brought:?}");
 }

@@ -73,5 +73,6 @@ pub(crate) fn deploy(draft: Draft) -> Deploy {
         settings: None,
         actor: "ada".to_owned(),
         automatic: false,
+        past_gates: None,
     }
 }

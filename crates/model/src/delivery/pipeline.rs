@@ -126,6 +126,26 @@ pub struct DeploySettings {
     /// When they may not: from one day to another, both included. Default: never.
     #[schemars(with = "Vec<schema::FreezeText>", default)]
     pub freezes: Vec<Freeze>,
+    /// What comes straight here as a hotfix: its jobs run, and who has to approve it is asked; the
+    /// environment `after`, `soak` and `windows` are not waited for. Default: what `towpath hotfix`
+    /// names.
+    pub hotfix: Option<HotfixSettings>,
+}
+
+/// What is a hotfix, and who has to approve it.
+#[derive(Debug, Clone, Default, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct HotfixSettings {
+    /// Pushes to these branches. `*` stands for anything but `/`, `**` for anything.
+    #[schemars(with = "schema::OneOrMany", default)]
+    pub branch: Vec<String>,
+    /// These tags.
+    #[schemars(with = "schema::OneOrMany", default)]
+    pub tag: Vec<String>,
+    /// How many have to approve, or who. Default: as `deploy.approvals` says it, or one person,
+    /// whoever it is, where the environment has other gates.
+    #[schemars(with = "Option<schema::ApprovalsText>")]
+    pub approvals: Option<Approvals>,
 }
 
 /// What begins a deployment.
@@ -167,6 +187,13 @@ impl Default for Approvals {
             expiry: APPROVAL_EXPIRY,
             not_author: false,
         }
+    }
+}
+
+impl Approvals {
+    /// Tells whether somebody is of those who may approve.
+    pub fn admits(&self, actor: &str) -> bool {
+        self.groups.is_empty() || self.members.contains(actor)
     }
 }
 

@@ -157,6 +157,18 @@ pub const KINDS: &[Kind] = &[
     )
     .next(&["towpath release"]),
     on("environment.released", Info, "is on hold no more"),
+    on(
+        "environment.behind",
+        Warning,
+        "is a hotfix that passed other environments by",
+    )
+    .next(&["towpath status"]),
+    on(
+        "gates.overridden",
+        Warning,
+        "takes a release past its gates",
+    )
+    .next(&["towpath events"]),
     on("environment.destroyed", Warning, "was destroyed"),
     on("environment.expiring", Info, "is a preview, and goes soon").next(&["towpath env extend"]),
     on(

@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::run::{Approval, Gate, JobState, Outcome, Run, Stop, StopKind, TargetState, Verdict};
+use super::run::{Approval, JobState, Outcome, Run, Stop, StopKind, TargetState, Verdict};
+use crate::delivery::pipeline::Approvals;
 use crate::event::NewEvent;
 use crate::id::EnvironmentName;
 
@@ -118,22 +119,8 @@ impl Run {
         comment: Option<String>,
         at: Timestamp,
     ) -> Result<Vec<NewEvent>, Refusal> {
-        let push = [self.push.author.as_str(), self.push.actor.as_str()];
-        let wrote_it = push.contains(&actor);
+        self.may_approve_now(environment, actor)?;
         let target = self.awaiting(environment)?;
-        let approvals = target.gates.approvals.clone().unwrap_or_default();
-        if approvals.not_author && wrote_it {
-            return Err(Refusal::Author(actor.to_owned()));
-        }
-        if !approvals.groups.is_empty() && !approvals.members.contains(actor) {
-            return Err(Refusal::NotMember {
-                actor: actor.to_owned(),
-                groups: approvals.groups.join(", "),
-            });
-        }
-        if target.approvals.iter().any(|one| one.actor == actor) {
-            return Err(Refusal::Twice(actor.to_owned()));
-        }
         target.approvals.push(Approval {
             actor: actor.to_owned(),
             at,
@@ -147,6 +134,41 @@ impl Run {
             at,
             comment,
         )])
+    }
+
+    /// Says why somebody may not approve, if so.
+    pub(super) fn may_approve(&self, approvals: &Approvals, actor: &str) -> Result<(), Refusal> {
+        let push = [self.push.author.as_str(), self.push.actor.as_str()];
+        if approvals.not_author && push.contains(&actor) {
+            return Err(Refusal::Author(actor.to_owned()));
+        }
+        if !approvals.admits(actor) {
+            return Err(Refusal::NotMember {
+                actor: actor.to_owned(),
+                groups: approvals.groups.join(", "),
+            });
+        }
+        Ok(())
+    }
+
+    /// Says why somebody may not approve that the release comes to an environment now, if so.
+    pub fn may_approve_now(
+        &self,
+        environment: &EnvironmentName,
+        actor: &str,
+    ) -> Result<(), Refusal> {
+        let mut targets = self.targets.iter();
+        let target = targets.find(|target| &target.environment == environment);
+        let target = target.ok_or_else(|| Refusal::NoTarget(environment.clone()))?;
+        if !target.awaits_approval() {
+            return Err(Refusal::NotAwaited(environment.clone()));
+        }
+        let approvals = target.gates.approvals.clone().unwrap_or_default();
+        self.may_approve(&approvals, actor)?;
+        if target.approvals.iter().any(|one| one.actor == actor) {
+            return Err(Refusal::Twice(actor.to_owned()));
+        }
+        Ok(())
     }
 
     /// Has the release not come to an environment.
@@ -216,12 +238,10 @@ impl Run {
         let target = targets
             .find(|target| &target.environment == environment)
             .ok_or_else(|| Refusal::NoTarget(environment.clone()))?;
-        match target.state {
-            TargetState::Gated {
-                gate: Gate::Approval,
-                ..
-            } => Ok(target),
-            _ => Err(Refusal::NotAwaited(environment.clone())),
+        if target.awaits_approval() {
+            Ok(target)
+        } else {
+            Err(Refusal::NotAwaited(environment.clone()))
         }
     }
 

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
+use super::demand::Demands;
 use crate::deployment::Deployment;
 use crate::id::{EnvironmentName, ReleaseNumber};
 
@@ -31,4 +34,14 @@ pub struct TargetEnvironment {
     pub stable: Option<ReleaseNumber>,
     /// Why nothing may be deployed by itself, where that is so.
     pub hold: Option<String>,
+    /// What the release demands that is stable there.
+    pub demands: Option<Demands>,
+    /// Since when the run's release is, or was, in the environment that comes right before, where the
+    /// run itself does not bring it there.
+    pub proven_at: Option<Timestamp>,
+    /// Why the release must not take the place of the one that is there, where that is a hotfix whose
+    /// commit it does not have.
+    pub lost_fix: Option<String>,
+    /// The environments that are behind when the release of a hotfix is there.
+    pub behind: Vec<EnvironmentName>,
 }

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use super::demand::Demands;
 use super::glob;
 use super::push::{Push, Reference};
-use super::run::{Gates, Job, JobState, PreviewTarget, Target, TargetState};
+use super::run::{Gates, Job, JobState, PreviewTarget, Target};
 use crate::delivery::pipeline::{
-    Approvals, Condition, DeploySettings, JOB_TIMEOUT, JobSettings, MAIN_BRANCHES, Trigger,
+    Condition, DeploySettings, JOB_TIMEOUT, JobSettings, MAIN_BRANCHES, Trigger,
 };
 use crate::delivery::{DEFAULT_ENVIRONMENT, DeliveryFile};
 use crate::id::{EnvironmentName, JobName};
@@ -20,13 +21,24 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     /// The environments, each after that it comes from.
     pub targets: Vec<Target>,
+    /// Whether it goes straight to its environments, behind people alone.
+    pub is_hotfix: bool,
 }
 
-/// Returns what a push begins; `None` when that is nothing.
+/// Returns what a push begins; `None` when that is nothing. A push of a hotfix begins that and nothing
+/// else.
 pub fn plan(file: &DeliveryFile, push: &Push) -> Option<Plan> {
+    let straight = straight(file, push);
+    if !straight.is_empty() {
+        return Some(straight_to(file, push, straight));
+    }
     let targets = targets(file, push);
     let jobs = jobs(file, push, &targets);
-    (!jobs.is_empty() || !targets.is_empty()).then_some(Plan { jobs, targets })
+    (!jobs.is_empty() || !targets.is_empty()).then_some(Plan {
+        jobs,
+        targets,
+        is_hotfix: false,
+    })
 }
 
 /// Returns what a promotion to an environment begins: its gates, and the jobs that look at the
@@ -43,7 +55,50 @@ pub fn promotion(file: &DeliveryFile, push: &Push, to: &EnvironmentName) -> Opti
     Some(Plan {
         jobs: jobs.collect(),
         targets,
+        is_hotfix: false,
     })
+}
+
+/// Returns what a hotfix of an environment begins: every job that is before all deployments, and the
+/// environment, behind people alone. `None` for an environment that the file does not name.
+pub fn hotfix(file: &DeliveryFile, push: &Push, to: &EnvironmentName) -> Option<Plan> {
+    let is_there = file.environment_names().contains(to);
+    is_there.then(|| straight_to(file, push, vec![to.clone()]))
+}
+
+/// Returns the environments of which a push is a hotfix.
+fn straight(file: &DeliveryFile, push: &Push) -> Vec<EnvironmentName> {
+    let mut names = file.environment_names();
+    names.retain(|name| {
+        let hotfix = file.deploy(name).hotfix.unwrap_or_default();
+        match &push.reference {
+            Reference::Branch(branch) => glob::any(&hotfix.branch, branch),
+            Reference::Tag(tag) => glob::any(&hotfix.tag, tag),
+            Reference::PullRequest { .. } | Reference::WorkingTree => false,
+        }
+    });
+    names
+}
+
+fn straight_to(file: &DeliveryFile, push: &Push, names: Vec<EnvironmentName>) -> Plan {
+    let target = |name: EnvironmentName| {
+        let gates = Demands::of(file, &name).gates_of_hotfix();
+        Target::new(name, gates)
+    };
+    let targets: Vec<Target> = names.into_iter().map(target).collect();
+    // Whatever a push of its kind is let off, a hotfix is checked whole.
+    let wanted = file.pipeline.iter().filter(|job| match &job.after {
+        None => true,
+        Some(after) => targets.iter().any(|one| &one.environment == after),
+    });
+    let wanted: Vec<&JobSettings> = wanted
+        .filter(|job| job.after.is_none() || holds(&job.condition, push))
+        .collect();
+    Plan {
+        jobs: made(&wanted, &like(file, &targets)),
+        targets,
+        is_hotfix: true,
+    }
 }
 
 /// Returns the environments that begin with the push, and those that come after them by themselves.
@@ -103,30 +158,9 @@ fn touches(patterns: &[String], push: &Push) -> bool {
 }
 
 fn target(file: &DeliveryFile, name: &EnvironmentName, after: Option<EnvironmentName>) -> Target {
-    let deploy = file.deploy(name);
-    let approvals = deploy.approvals.map(|approvals| {
-        let groups = approvals.groups.iter();
-        let members = groups.filter_map(|group| file.groups.get(group)).flatten();
-        Approvals {
-            members: members.cloned().collect(),
-            ..approvals
-        }
-    });
     Target {
-        environment: name.clone(),
-        gates: Gates {
-            soak: deploy.soak.filter(|_| after.is_some()).unwrap_or_default(),
-            approvals,
-            windows: deploy.windows,
-            freezes: deploy.freezes,
-        },
         after,
-        state: TargetState::Waiting,
-        attempt: 1,
-        deployment: None,
-        delivered_at: None,
-        approvals: Vec::new(),
-        preview: None,
+        ..Target::new(name.clone(), Demands::of(file, name).gates())
     }
 }
 
@@ -153,15 +187,8 @@ fn preview(file: &DeliveryFile, push: &Push) -> Option<Target> {
         like,
     };
     Some(Target {
-        environment: environment_of(*number).ok()?,
-        gates: Gates::default(),
-        after: None,
-        state: TargetState::Waiting,
-        attempt: 1,
-        deployment: None,
-        delivered_at: None,
-        approvals: Vec::new(),
         preview: Some(preview),
+        ..Target::new(environment_of(*number).ok()?, Gates::default())
     })
 }
 

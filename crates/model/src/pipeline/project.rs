@@ -9,9 +9,9 @@ use towpath_compose::Loaded;
 use towpath_compose::diagnostic::{Diagnostic, Diagnostics, nearest};
 use towpath_compose::model::{self, Condition, Dependency, Mount, MountKind, Service};
 
-use super::JOB_SERVICE;
 use super::endpoint::Endpoint;
 use super::run::Job;
+use super::{Demands, JOB_SERVICE};
 use crate::container::{Container, MountSource, NetworkMode};
 use crate::delivery::pipeline::JobSettings;
 use crate::delivery::{Delivery, Engine, EnvironmentSettings, Rollout, ServiceSettings};
@@ -365,6 +365,7 @@ fn isolate(draft: &mut Draft) {
             service.internal = None;
         }
     }
+    draft.demands = Demands::default();
     draft.settings = Settings {
         progress_deadline: PATIENCE,
         bake: Duration::ZERO,

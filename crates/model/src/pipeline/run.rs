@@ -15,6 +15,7 @@ use crate::id::{
     AppName, DeploymentNumber, EnvironmentId, EnvironmentName, JobName, ReleaseNumber, RunNumber,
 };
 use crate::preview::{OfRequest, Terms};
+use crate::rollout::Strategy;
 
 /// One run: a push on its way through jobs and environments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct Run {
     /// What was found unwise in its files, such as variables without a value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Whether it goes straight to its environments, behind people alone.
+    #[serde(default)]
+    pub is_hotfix: bool,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// The jobs, in the order of the file.
@@ -196,8 +200,11 @@ pub struct Target {
     pub environment: EnvironmentName,
     /// The environment that it comes from.
     pub after: Option<EnvironmentName>,
-    /// What has to be true before.
+    /// What has to be true before. While it waits it follows what counts in the environment.
     pub gates: Gates,
+    /// Another strategy than the release's own, where somebody named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
     /// How far it is.
     pub state: TargetState,
     /// The number of the attempt, from 1.
@@ -231,9 +238,41 @@ impl Target {
         preview.map_or(&self.environment, |preview| &preview.like)
     }
 
+    /// Makes one that nothing was done for.
+    pub fn new(environment: EnvironmentName, gates: Gates) -> Self {
+        Self {
+            environment,
+            after: None,
+            gates,
+            strategy: None,
+            state: TargetState::Waiting,
+            attempt: 1,
+            deployment: None,
+            delivered_at: None,
+            approvals: Vec::new(),
+            preview: None,
+        }
+    }
+
+    /// Returns the environment that the release has to be brought to before, whoever says so.
+    pub fn comes_after(&self) -> Option<&EnvironmentName> {
+        self.gates.after.as_ref().or(self.after.as_ref())
+    }
+
     /// Tells whether all traffic is on the release there.
     pub fn is_delivered(&self) -> bool {
         matches!(self.state, TargetState::Delivered | TargetState::Succeeded)
+    }
+
+    /// Tells whether people are what it waits for.
+    pub fn awaits_approval(&self) -> bool {
+        matches!(
+            self.state,
+            TargetState::Gated {
+                gate: Gate::Approval,
+                ..
+            }
+        )
     }
 
     /// Tells whether nothing more comes of it.
@@ -254,6 +293,9 @@ impl Target {
 /// What has to be true before a release may come to an environment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gates {
+    /// The environment that it has to be brought to before.
+    #[serde(default)]
+    pub after: Option<EnvironmentName>,
     /// How long it has to be in the environment that it comes from.
     #[serde(with = "duration")]
     pub soak: Duration,
@@ -345,6 +387,16 @@ impl Run {
         jobs.chain(targets).collect()
     }
 
+    /// Returns how many of those who have to approve a target did.
+    pub fn approvals_given(&self, target: &Target) -> u32 {
+        let given = target.approvals.iter();
+        let counts = |one: &&Approval| match &target.gates.approvals {
+            Some(approvals) => self.may_approve(approvals, &one.actor).is_ok(),
+            None => true,
+        };
+        u32::try_from(given.filter(counts).count()).unwrap_or(u32::MAX)
+    }
+
     /// Returns the id of an environment of the run's app.
     pub fn environment(&self, name: &EnvironmentName) -> EnvironmentId {
         EnvironmentId::new(self.app.clone(), name.clone())
@@ -379,16 +431,7 @@ impl Run {
         if has(|state| matches!(state, TargetState::Deploying { .. })) {
             return State::Deploying;
         }
-        let approval = |state: &TargetState| {
-            matches!(
-                state,
-                TargetState::Gated {
-                    gate: Gate::Approval,
-                    ..
-                }
-            )
-        };
-        if has(approval) {
+        if self.targets.iter().any(Target::awaits_approval) {
             return State::AwaitingApproval;
         }
         if has(|state| matches!(state, TargetState::Gated { .. })) {

@@ -195,7 +195,7 @@ impl Turn<'_> {
     fn wake_at(&self) -> Option<Timestamp> {
         let jobs = self.run.jobs.iter().filter_map(job::deadlines);
         let targets = self.run.targets.iter();
-        let targets = targets.filter_map(|target| target::deadlines(&self.run, target));
+        let targets = targets.filter_map(|target| target::deadlines(self, target));
         jobs.chain(targets)
             .filter(|moment| *moment > self.now)
             .min()

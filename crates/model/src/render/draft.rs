@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::container::Image;
 use crate::id::{Digest, SecretName, SecretVersion, ServiceName, WorkloadId};
 use crate::notify::Targets;
+use crate::pipeline::Demands;
 use crate::preview::Terms;
 use crate::release::{Condition, RenderedService, Rendering, Restart, Role, RouteSpec};
 use crate::rollout::Settings;
@@ -38,6 +39,9 @@ pub struct Draft {
     /// The release job that fills the volumes of a new preview, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<Box<DraftService>>,
+    /// What the environment demands of a release.
+    #[serde(default, skip_serializing_if = "Demands::are_none")]
+    pub demands: Demands,
 }
 
 /// One service of a draft.
@@ -122,6 +126,8 @@ impl Draft {
             notify: rendering.notify.clone(),
             preview: rendering.preview.clone(),
             seed: rendering.seed.clone(),
+            // Those are of the environment that it was rendered for.
+            demands: Demands::default(),
         }
     }
 
@@ -163,6 +169,8 @@ impl Draft {
             notify: self.notify.clone(),
             preview: self.preview.clone(),
             seed: self.seed.clone(),
+            demands: self.demands.clone(),
+            hotfix: None,
         })
     }
 }

@@ -15,6 +15,7 @@ use super::{address, alone, command, container, health, limits, mount, route, se
 use crate::container::{Image, MountSource};
 use crate::delivery::Engine;
 use crate::id::ServiceName;
+use crate::pipeline::Demands;
 use crate::preview::Terms;
 use crate::release::{Condition, Restart, Role};
 use crate::workload::{Command, WorkloadSpec};
@@ -55,6 +56,7 @@ pub(super) fn draft(context: &mut Context<'_>) -> Draft {
         notify: context.inputs.delivery.file.targets(),
         preview: terms(context),
         seed: None,
+        demands: Demands::of(&context.inputs.delivery.file, context.inputs.environment),
         services,
     }
 }

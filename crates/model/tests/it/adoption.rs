@@ -47,10 +47,7 @@ fn adoption(services: Vec<RenderedService>, settings: Settings, via: Option<u16>
             services: services.collect(),
             secrets: BTreeMap::new(),
             settings,
-            source: None,
-            notify: BTreeMap::new(),
-            preview: None,
-            seed: None,
+            ..Rendering::default()
         }),
         volumes: BTreeMap::from([("data".to_owned(), "shop_data".to_owned())]),
         networks: BTreeMap::from([("default".to_owned(), "shop_default".to_owned())]),

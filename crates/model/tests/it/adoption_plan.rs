@@ -42,10 +42,7 @@ fn rendering() -> Rendering {
         services: BTreeMap::from(services),
         secrets: BTreeMap::new(),
         settings: settings(Strategy::Rolling),
-        source: None,
-        notify: BTreeMap::new(),
-        preview: None,
-        seed: None,
+        ..Rendering::default()
     }
 }
 

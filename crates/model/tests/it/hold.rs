@@ -36,10 +36,7 @@ fn a_release_without_services_is_refused() {
             services: BTreeMap::new(),
             secrets: BTreeMap::new(),
             settings: Settings::default(),
-            source: None,
-            notify: BTreeMap::new(),
-            preview: None,
-            seed: None,
+            ..Rendering::default()
         }),
         settings: None,
         peers: BTreeMap::new(),

@@ -1,5 +1,7 @@
 //! Runs: what a push begins, how jobs and deliveries follow one another, what people may decide.
 
+mod gates;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -102,6 +104,7 @@ impl Play {
                 release: ReleaseNumber(3),
                 is_promotion: false,
                 warnings: Vec::new(),
+                is_hotfix: plan.is_hotfix,
                 created_at: now,
                 jobs: plan.jobs,
                 targets: plan.targets,
@@ -180,10 +183,7 @@ impl Play {
             services: [(web.spec.service.clone(), web)].into(),
             secrets: BTreeMap::new(),
             settings: Settings::default(),
-            source: None,
-            notify: BTreeMap::new(),
-            preview: None,
-            seed: None,
+            ..Rendering::default()
         };
         let request = Request {
             kind: Kind::Release,

@@ -34,6 +34,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("Condition", "pipeline.if"),
     ("DeploySettings", "environments.NAME.deploy"),
     ("Approvals", "environments.NAME.deploy.approvals"),
+    ("HotfixSettings", "environments.NAME.deploy.hotfix"),
 ];
 
 /// Says in a few words what a value is.

@@ -118,10 +118,7 @@ impl World {
             services,
             secrets: BTreeMap::new(),
             settings,
-            source: None,
-            notify: BTreeMap::new(),
-            preview: None,
-            seed: None,
+            ..Rendering::default()
         };
         let release = ReleaseNumber(self.next_release);
         self.next_release += 1;

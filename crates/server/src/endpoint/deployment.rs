@@ -11,12 +11,12 @@ use towpath_api::{
     DeployRequest, Deployment, Plan, PlanRequest, Problem, Progress, RedeployRequest, Requested,
     RollbackRequest, Strategy,
 };
-use towpath_control::Deploy;
+use towpath_control::{BringRelease, Brought, Deploy};
 use towpath_model::id::{DeploymentNumber, Digest, EnvironmentId, ReleaseNumber};
 use towpath_model::rollout::Settings;
 
 use super::stream;
-use crate::actor::Actor;
+use crate::actor::{Actor, IsOwner};
 use crate::app::Context;
 use crate::extract::{Body, Filter, Of, Within};
 use crate::map::{deployment as map, rest};
@@ -39,7 +39,8 @@ pub(crate) async fn plan(
     Ok(Json(rest::plan(&id, &plan)))
 }
 
-/// Makes a release and asks for its deployment.
+/// Makes a release and asks for its deployment. Where the environment demands something of a release a
+/// run waits for it, and deploys.
 #[utoipa::path(post, path = "/v1/environments/{app}/{environment}/deployments", tag = "deployments", operation_id = "deployment_create",
 params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
 request_body = DeployRequest,
@@ -50,9 +51,11 @@ responses(
 pub(crate) async fn deploy(
     State(context): State<Context>,
     Actor(actor): Actor,
+    owner: IsOwner,
     Of(id): Of,
     Body(request): Body<DeployRequest>,
 ) -> Result<(StatusCode, Json<Requested>), Error> {
+    owner.may_pass(request.past_gates.as_deref())?;
     let source = request.source.map(|digest| digest.parse::<Digest>());
     let source = source
         .transpose()
@@ -66,9 +69,23 @@ pub(crate) async fn deploy(
         settings,
         actor,
         automatic: request.automatic,
+        past_gates: request.past_gates,
     };
-    let (release, number) = context.platform.deploy(&id, deploy).await?;
-    Ok((StatusCode::ACCEPTED, requested(&id, number, release)))
+    let strategy = request.strategy.map(map::to_strategy);
+    let brought = context.platform.bring(&id, deploy, strategy).await?;
+    Ok((StatusCode::ACCEPTED, accepted_as(&id, brought)))
+}
+
+fn accepted_as(id: &EnvironmentId, brought: Brought) -> Json<Requested> {
+    match brought {
+        Brought::Deployment(release, number) => requested(id, number, release),
+        Brought::Run(release, run) => Json(Requested {
+            environment: id.to_string(),
+            deployment: None,
+            release: release.0,
+            run: Some(run.0),
+        }),
+    }
 }
 
 fn with_strategy(settings: &Settings, strategy: Option<Strategy>) -> Option<Settings> {
@@ -85,12 +102,14 @@ fn requested(
 ) -> Json<Requested> {
     Json(Requested {
         environment: id.to_string(),
-        deployment: number.0,
+        deployment: Some(number.0),
         release: release.0,
+        run: None,
     })
 }
 
-/// Asks for the deployment of a release that this environment had before.
+/// Asks for the deployment of a release that there is. Where the environment demands something of a
+/// release a run waits for it, and deploys.
 #[utoipa::path(post, path = "/v1/environments/{app}/{environment}/redeployments", tag = "deployments", operation_id = "deployment_again",
 params(("app" = String, Path, description = "the app"), ("environment" = String, Path, description = "the environment")),
 request_body = RedeployRequest,
@@ -101,20 +120,19 @@ responses(
 pub(crate) async fn redeploy(
     State(context): State<Context>,
     Actor(actor): Actor,
+    owner: IsOwner,
     Of(id): Of,
     Body(request): Body<RedeployRequest>,
 ) -> Result<(StatusCode, Json<Requested>), Error> {
-    let release = ReleaseNumber(request.release);
-    let settings = match request.strategy {
-        None => None,
-        strategy => {
-            let rendering = context.platform.rendering(&id, release).await?;
-            with_strategy(&rendering.settings, strategy)
-        }
+    owner.may_pass(request.past_gates.as_deref())?;
+    let bring = BringRelease {
+        release: ReleaseNumber(request.release),
+        strategy: request.strategy.map(map::to_strategy),
+        actor,
+        past_gates: request.past_gates,
     };
-    let platform = &context.platform;
-    let number = platform.redeploy(&id, release, settings, &actor).await?;
-    Ok((StatusCode::ACCEPTED, requested(&id, number, release)))
+    let brought = context.platform.bring_release(&id, bring).await?;
+    Ok((StatusCode::ACCEPTED, accepted_as(&id, brought)))
 }
 
 /// Asks for an earlier release to come back, whole: its configuration and its secrets too.

@@ -62,10 +62,12 @@ pub(crate) async fn show(
     Of(id): Of,
 ) -> Result<Json<Environment>, Error> {
     let snapshot = context.platform.snapshot(&id)?;
-    Ok(Json(map::environment(
-        &snapshot,
-        context.platform.is_being_destroyed(&id),
-    )))
+    let destroying = context.platform.is_being_destroyed(&id);
+    let mut environment = map::environment(&snapshot, destroying);
+    let behind = context.platform.behind(&id.app).await?;
+    let own = behind.iter().filter(|one| one.name == id.name);
+    environment.behind = own.map(map::behind).collect();
+    Ok(Json(environment))
 }
 
 /// Makes an environment, and registers its app when it is new. Does nothing when it is there.

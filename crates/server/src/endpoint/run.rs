@@ -47,6 +47,12 @@ pub(crate) async fn start(
         (None, Some(tag)) => Reference::Tag(tag),
         (None, None) => Reference::WorkingTree,
     };
+    let hotfix = request.hotfix.map(EnvironmentName::new).transpose();
+    let hotfix = hotfix.map_err(bad)?;
+    if hotfix.is_some() && request.commit.is_none() {
+        let message = "a hotfix is of a commit: name it";
+        return Err(Error::BadRequest(message.to_owned()));
+    }
     let push = Push {
         app: app.clone(),
         source: request.source.parse().map_err(bad)?,
@@ -57,7 +63,10 @@ pub(crate) async fn start(
         message: request.message.unwrap_or_default(),
         actor,
     };
-    let number = context.platform.submit(push).await?;
+    let number = match &hotfix {
+        Some(environment) => Some(context.platform.hotfix(push, environment).await?),
+        None => context.platform.submit(push).await?,
+    };
     Ok((StatusCode::ACCEPTED, started(&app, number)))
 }
 
@@ -87,6 +96,7 @@ pub(crate) async fn promote(
         app: app.clone(),
         environment: environment.map_err(|error| Error::BadRequest(error.to_string()))?,
         release: request.release.map(ReleaseNumber),
+        strategy: None,
         actor,
     };
     let number = context.platform.promote(promote).await?;
@@ -120,7 +130,22 @@ pub(crate) async fn list(
     Filter(latest): Filter<Latest>,
 ) -> Result<Json<Vec<Run>>, Error> {
     let runs = context.platform.runs(&app, latest.limit).await?;
-    Ok(Json(runs.iter().map(map::run).collect()))
+    let mut found = Vec::with_capacity(runs.len());
+    for run in &runs {
+        found.push(shown(&context, run).await?);
+    }
+    Ok(Json(found))
+}
+
+/// Returns a run for the wire, with what follows from it elsewhere.
+async fn shown(context: &Context, run: &towpath_model::pipeline::Run) -> Result<Run, Error> {
+    let mut shown = map::run(run);
+    if run.is_hotfix {
+        let behind = context.platform.behind(&run.app).await?;
+        let own = behind.iter().filter(|one| one.release == run.release);
+        shown.behind = own.map(|one| one.name.to_string()).collect();
+    }
+    Ok(shown)
 }
 
 type OfRun = Params<(AppName, u32)>;
@@ -141,7 +166,7 @@ pub(crate) async fn show(
     Params(run): OfRun,
 ) -> Result<Json<Run>, Error> {
     let run = context.platform.show_run(&id(run)).await?;
-    Ok(Json(map::run(&run)))
+    Ok(Json(shown(&context, &run).await?))
 }
 
 /// Follows a run: its record at each change, as server-sent events, to its end.
@@ -192,7 +217,7 @@ impl Follow {
                 records.mark_unchanged();
             }
             let run = self.context.platform.show_run(&self.id).await.ok()?;
-            let run = map::run(&run);
+            let run = shown(&self.context, &run).await.ok()?;
             if self.last.as_ref() != Some(&run) {
                 self.last = Some(run.clone());
                 return Some(run);

@@ -132,6 +132,7 @@ mod tests {
             release: ReleaseNumber(3),
             is_promotion: false,
             warnings: Vec::new(),
+            is_hotfix: false,
             created_at: Timestamp::UNIX_EPOCH,
             jobs: vec![Job {
                 name: "unit".parse().unwrap(),
@@ -146,15 +147,8 @@ mod tests {
                 attempts: Vec::new(),
             }],
             targets: vec![Target {
-                environment: dev,
-                after: None,
-                gates: Gates::default(),
                 state: target,
-                attempt: 1,
-                deployment: None,
-                delivered_at: None,
-                approvals: Vec::new(),
-                preview: None,
+                ..Target::new(dev, Gates::default())
             }],
             stop: None,
             outcome: None,

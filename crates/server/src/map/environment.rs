@@ -9,6 +9,7 @@ use towpath_model::environment::{Environment, Lifecycle, PublishedRoute};
 use towpath_model::id::ServiceName;
 use towpath_model::instance::{Health, Instance, Phase};
 use towpath_model::observation::Observation;
+use towpath_model::pipeline::behind::Behind;
 use towpath_model::preview::Preview;
 use towpath_model::release::RenderedService;
 use towpath_model::routing::{FULL_WEIGHT, Protocol, RouteMode};
@@ -77,6 +78,7 @@ pub(crate) fn environment(snapshot: &Snapshot, destroying: bool) -> api::Environ
             reason: hold.reason.clone(),
             since: hold.since,
         }),
+        behind: Vec::new(),
         traffic: traffic(&environment.traffic),
         router_answers: observation.router.is_some(),
         engine_fault: engine_fault.clone(),
@@ -93,6 +95,15 @@ pub(crate) fn preview(preview: &Preview) -> api::Preview {
         created_by: preview.created_by.clone(),
         created_at: preview.created_at,
         expires_at: preview.expires_at,
+    }
+}
+
+pub(crate) fn behind(behind: &Behind) -> api::Behind {
+    api::Behind {
+        of: behind.of.to_string(),
+        release: behind.release.0,
+        commit: behind.commit.clone(),
+        sure: behind.is_sure,
     }
 }
 

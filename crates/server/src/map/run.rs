@@ -1,7 +1,7 @@
 //! Runs, for the wire.
 
 use towpath_api as api;
-use towpath_control::RunLogLine;
+use towpath_control::{Awaited, RunLogLine};
 use towpath_model::pipeline::run::{Gate, Job, JobState, Run, State, Target, TargetState};
 
 pub(crate) fn run(run: &Run) -> api::Run {
@@ -12,6 +12,8 @@ pub(crate) fn run(run: &Run) -> api::Run {
         ended: run.outcome.is_some(),
         release: run.release.0,
         promotion: run.is_promotion,
+        hotfix: run.is_hotfix,
+        behind: Vec::new(),
         reference: run.push.reference.to_string(),
         commit: Some(run.push.commit.clone()).filter(|commit| !commit.is_empty()),
         author: run.push.author.clone(),
@@ -20,7 +22,11 @@ pub(crate) fn run(run: &Run) -> api::Run {
         created_at: run.created_at,
         finished_at: run.finished_at,
         jobs: run.jobs.iter().map(job).collect(),
-        environments: run.targets.iter().map(environment).collect(),
+        environments: run
+            .targets
+            .iter()
+            .map(|one| environment(run, one))
+            .collect(),
         warnings: run.warnings.clone(),
     }
 }
@@ -64,11 +70,11 @@ fn job(job: &Job) -> api::RunJob {
     }
 }
 
-fn environment(target: &Target) -> api::RunEnvironment {
+fn environment(run: &Run, target: &Target) -> api::RunEnvironment {
     use api::RunPartState as Part;
     let (state, reason) = match &target.state {
         TargetState::Waiting => (Part::Waiting, None),
-        TargetState::Gated { gate, .. } => gated(gate),
+        TargetState::Gated { gate, .. } => gated(run, target, gate),
         TargetState::Deploying { .. } => (Part::Deploying, None),
         TargetState::Delivered => (Part::Baking, None),
         TargetState::Succeeded => (Part::Succeeded, None),
@@ -79,12 +85,13 @@ fn environment(target: &Target) -> api::RunEnvironment {
     let wanted = target.gates.approvals.as_ref();
     api::RunEnvironment {
         name: target.environment.to_string(),
-        after: target.after.as_ref().map(ToString::to_string),
+        after: target.comes_after().map(ToString::to_string),
         state,
         reason,
         deployment: target.deployment.map(|number| number.0),
         delivered_at: target.delivered_at,
         approvals_wanted: wanted.map_or(0, |approvals| approvals.count),
+        approvals_of: wanted.map(|one| one.groups.clone()).unwrap_or_default(),
         approvals: target
             .approvals
             .iter()
@@ -93,14 +100,61 @@ fn environment(target: &Target) -> api::RunEnvironment {
     }
 }
 
-fn gated(gate: &Gate) -> (api::RunPartState, Option<String>) {
+/// Writes a release down that waits for people, for one of them.
+pub(crate) fn awaited(awaited: &Awaited, actor: &str) -> Option<api::AwaitedApproval> {
+    let run = &awaited.run;
+    let mut targets = run.targets.iter();
+    let target = targets.find(|one| one.environment == awaited.environment)?;
+    let shown = environment(run, target);
+    let refusal = run.may_approve_now(&awaited.environment, actor).err();
+    Some(api::AwaitedApproval {
+        app: run.app.to_string(),
+        environment: awaited.environment.to_string(),
+        run: run.number.0,
+        release: run.release.0,
+        reference: run.push.reference.to_string(),
+        commit: Some(run.push.commit.clone()).filter(|commit| !commit.is_empty()),
+        message: run.push.message.clone(),
+        author: run.push.author.clone(),
+        actor: run.push.actor.clone(),
+        hotfix: run.is_hotfix,
+        since: awaited.since,
+        wanted: shown.approvals_wanted,
+        of: shown.approvals_of,
+        approvals: shown.approvals,
+        yours: refusal.is_none(),
+        because: refusal.map(|refusal| refusal.to_string()),
+    })
+}
+
+/// Says who has to approve still: `1 approval of qa`.
+fn approvals_left(run: &Run, target: &Target) -> String {
+    let approvals = target.gates.approvals.clone().unwrap_or_default();
+    let left = approvals.count.saturating_sub(run.approvals_given(target));
+    let plural = if left == 1 { "" } else { "s" };
+    let of = match approvals.groups.as_slice() {
+        [] => String::new(),
+        groups => format!(" of {}", groups.join(" or ")),
+    };
+    format!("{left} approval{plural}{of}")
+}
+
+fn gated(run: &Run, target: &Target, gate: &Gate) -> (api::RunPartState, Option<String>) {
     use api::RunPartState as Part;
     let held = |words: &str| (Part::Held, Some(words.to_owned()));
     match gate {
-        Gate::Approval => (Part::AwaitingApproval, None),
+        Gate::Approval => {
+            let left = approvals_left(run, target);
+            (Part::AwaitingApproval, Some(left))
+        }
         Gate::Soak => held("the time in the environment before it is not over"),
         Gate::Window => held("no window is open"),
-        Gate::Hold => held("automatic deployment is on hold"),
+        Gate::Hold => {
+            let name = &target.environment;
+            held(&format!(
+                "automatic deployment is on hold: towpath release-hold {name}"
+            ))
+        }
     }
 }
 

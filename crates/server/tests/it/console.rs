@@ -31,10 +31,11 @@ async fn serving() -> Site {
         message: None,
         strategy: None,
         automatic: false,
+        past_gates: None,
     };
     let number = client.deploy(&production(), &request).await.unwrap();
     let mut progress = client
-        .progress(&production(), number.deployment)
+        .progress(&production(), number.deployment.unwrap())
         .await
         .unwrap();
     while let Some(last) = progress.next().await.unwrap() {

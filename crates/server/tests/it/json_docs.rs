@@ -15,15 +15,16 @@ test says when it is not up to date.
 | command | prints |
 |---|---|
 | `demo` | `acts`: a list of `name`, `outcome`, `as_it_should`, `seconds`, `requests`, `failed`, `cut` (what ended with a killed instance), `own_errors` (5xx of a bad release's own), `silence_seconds` (the longest time without a good answer), `failures` (the last ones, in words); `measures`: a list of `name`, `value`, `unit`, `goal`; `side_by_side`: a list of `way`, `seconds`, `requests`, `failed`, `silence_seconds`; `left_behind`: a list of what was not cleaned up |
-| `up`, `deploy`, `rollback` | a line with a `Progress` for each change; with `--wait none` one `Requested` |
+| `up`, `deploy`, `rollback` | a line with a `Progress` for each change, or with a `Run` where the environment has gates; with `--wait none` one `Requested` |
 | `abort`, `pause`, `resume` | a `Deployment` |
 | `plan` | a `Plan` |
 | `adopt` | an `AdoptionState` when it is done; with `--dry-run` an `AdoptionPlan` |
 | `adopt --undo` | `id` (which environment), `left` (true) |
 | `runs` | a list of `Run` |
-| `runs start`, `promote` | a line with a `Run` for each change; with `--wait none` one `RunStarted` |
+| `runs start`, `promote`, `hotfix` | a line with a `Run` for each change; with `--wait none` one `RunStarted` |
 | `runs watch` | a line with a `Run` for each change |
 | `runs show`, `runs cancel`, `runs retry`, `approve`, `reject` | a `Run` |
+| `approvals` | a list of `AwaitedApproval` |
 | `runs logs` | a line with a `RunLogLine` each |
 | `status` | an `Environment` |
 | `releases` | a list of `Release` |

@@ -24,6 +24,7 @@ fn request(version: &str) -> DeployRequest {
         message: None,
         strategy: None,
         automatic: false,
+        past_gates: None,
     }
 }
 
@@ -37,7 +38,7 @@ async fn a_deployment_is_followed_to_its_end_and_the_stream_ends_with_it() {
         ("bad", DeploymentState::RolledBack),
     ] {
         let asked = client.deploy(&production(), &request(version)).await;
-        let number = asked.unwrap().deployment;
+        let number = asked.unwrap().deployment.unwrap();
         let mut stream = client.progress(&production(), number).await.unwrap();
         let mut states = Vec::new();
         while let Some(progress) = within(stream.next()).await.unwrap() {
@@ -86,7 +87,7 @@ async fn a_stream_has_the_form_of_server_sent_events() {
     let number = client.deploy(&production(), &request("v1")).await.unwrap();
     let path = format!(
         "GET /v1/environments/shop/production/deployments/{}/progress",
-        number.deployment
+        number.deployment.unwrap()
     );
     let answer = site.ask(&path, b"").await;
     assert_eq!(answer.status, 200);

@@ -17,10 +17,7 @@ fn rendering(strategy: Strategy) -> Rendering {
             strategy,
             ..Settings::default()
         },
-        source: None,
-        notify: BTreeMap::new(),
-        preview: None,
-        seed: None,
+        ..Rendering::default()
     }
 }
 

@@ -43,10 +43,7 @@ async fn release_with(store: &Store, secret: &str, version: u32) -> Result<Relea
         services: BTreeMap::new(),
         secrets: BTreeMap::from([(name(secret), SecretVersion(version))]),
         settings: Settings::default(),
-        source: None,
-        notify: BTreeMap::new(),
-        preview: None,
-        seed: None,
+        ..Rendering::default()
     };
     store
         .insert_rendering(&production(), release.number, &rendering)

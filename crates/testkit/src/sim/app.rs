@@ -188,10 +188,7 @@ impl App {
             services,
             secrets,
             settings: settings(chance),
-            source: None,
-            notify: BTreeMap::new(),
-            preview: None,
-            seed: None,
+            ..Rendering::default()
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use towpath_model::id::ServiceName;
+use towpath_model::pipeline::Demands;
 use towpath_model::release::{Restart, Role, RouteSpec};
 use towpath_model::render::{Draft, DraftService};
 use towpath_model::rollout::Settings;
@@ -54,6 +55,7 @@ pub fn draft(version: &str) -> Draft {
         notify: BTreeMap::new(),
         preview: None,
         seed: None,
+        demands: Demands::default(),
     }
 }
 

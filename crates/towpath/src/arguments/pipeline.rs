@@ -126,6 +126,42 @@ pub(crate) struct Promote {
     pub(crate) json: bool,
 }
 
+/// Arguments of `hotfix`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["commit", "tag"])))]
+pub(crate) struct Hotfix {
+    /// The environment that it goes straight to: one of the app of this directory
+    pub(crate) environment: String,
+    /// The commit: a revision of this repository
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) commit: Option<String>,
+    /// The tag of this repository
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tag: Option<String>,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// What to say of the release
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// What to wait for
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: RunWait,
+    /// Print JSON, a line for each change
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `approvals`.
+#[derive(Debug, Args)]
+pub(crate) struct Approvals {
+    /// Also what waits for others
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `approve` and `reject`.
 #[derive(Debug, Args)]
 pub(crate) struct Decide {

@@ -230,6 +230,9 @@ pub(crate) struct Deploy {
     /// A commit of this repository, in place of the working tree
     #[arg(long, value_name = "REVISION")]
     pub(crate) commit: Option<String>,
+    /// Pass the gates of the environment, as its owner may, and say why
+    #[arg(long = "override", value_name = "REASON")]
+    pub(crate) past_gates: Option<String>,
     #[command(flatten)]
     pub(crate) rollout: Rollout,
 }

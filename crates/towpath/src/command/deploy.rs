@@ -12,6 +12,7 @@ use towpath_compose::Diagnostic;
 use towpath_model::id::EnvironmentId;
 use towpath_model::render::{Draft, SecretSource};
 
+use super::pipeline::{self, Until};
 use super::project::{App, warn};
 use super::source::SourceTree;
 use super::{connect, git, print, progress};
@@ -44,6 +45,7 @@ pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<Ex
         let request = RedeployRequest {
             release,
             strategy: arguments.rollout.strategy(),
+            past_gates: arguments.past_gates.clone(),
         };
         let requested = client.redeploy(&id, &request).await?;
         return finish(&client, &id, &requested, &arguments.rollout).await;
@@ -66,6 +68,7 @@ pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<Ex
         release.commit = Some(checkout.commit().to_owned());
     }
     let client = connect::client(settings);
+    release.past_gates.clone_from(&arguments.past_gates);
     let requested = release
         .deploy(&client, &app, &arguments.rollout, settings)
         .await?;
@@ -105,17 +108,28 @@ async fn finish(
     requested: &Requested,
     rollout: &Rollout,
 ) -> Result<ExitCode> {
-    if rollout.wait == Wait::None {
-        return if rollout.json {
-            print(&format!("{}\n", serde_json::to_string(requested)?))
-        } else {
-            print(&format!(
-                "deployment {} of release {}\n",
-                requested.deployment, requested.release
-            ))
-        };
+    if rollout.wait == Wait::None && rollout.json {
+        return print(&format!("{}\n", serde_json::to_string(requested)?));
     }
-    progress::watch(client, id, requested.deployment, rollout.wait, rollout.json).await
+    let release = requested.release;
+    match (requested.deployment, requested.run) {
+        (Some(number), _) if rollout.wait == Wait::None => {
+            print(&format!("deployment {number} of release {release}\n"))
+        }
+        (Some(number), _) => progress::watch(client, id, number, rollout.wait, rollout.json).await,
+        (None, Some(run)) if rollout.wait == Wait::None => print(&format!(
+            "run {run} brings release {release} to {id} when its gates are open\n"
+        )),
+        (None, Some(run)) => {
+            let until = if rollout.wait == Wait::Bake {
+                Until::End
+            } else {
+                Until::Traffic
+            };
+            pipeline::watch(client, id.app.as_str(), run, until, rollout.json).await
+        }
+        (None, None) => anyhow::bail!("the control plane named neither a deployment nor a run"),
+    }
 }
 
 /// A release in the making: what it renders to, and the tree it is made from.
@@ -123,6 +137,8 @@ pub(crate) struct Release {
     pub(crate) draft: Draft,
     tree: Option<SourceTree>,
     pub(crate) commit: Option<String>,
+    /// Why it passes the gates of the environment.
+    past_gates: Option<String>,
 }
 
 impl Release {
@@ -160,6 +176,7 @@ impl Release {
             draft: rendered.draft,
             tree: needed.then_some(tree),
             commit: git::clean_head(app.directory()),
+            past_gates: None,
         };
         Ok((release, warnings))
     }
@@ -201,6 +218,7 @@ impl Release {
             message: rollout.message.clone(),
             strategy: rollout.strategy(),
             automatic: false,
+            past_gates: self.past_gates,
         };
         Ok(client.deploy(&app.id, &request).await?)
     }

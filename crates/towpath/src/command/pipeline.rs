@@ -3,6 +3,8 @@
 
 mod watch;
 
+pub(crate) use watch::{Until, watch};
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,13 +15,16 @@ use towpath_api::client::{Client, RunLogFilter};
 use towpath_api::{
     DecisionRequest, PromoteRequest, Run, RunJob, RunLogLine, RunPartState, RunStart, RunStarted,
 };
+use towpath_compose::diagnostic::nearest;
 use towpath_model::delivery::Engine;
 
 use super::project::App;
 use super::source::SourceTree;
 use super::table::{ago, table};
 use super::{connect, git, print, project};
-use crate::arguments::{Decide, OnRun, Promote, RunWait, Runs, RunsCommand, RunsLogs, RunsStart};
+use crate::arguments::{
+    Decide, Files, Hotfix, OnRun, Promote, RunWait, Runs, RunsCommand, RunsLogs, RunsStart,
+};
 use crate::exit::{Failed, Failure};
 use crate::settings::Settings;
 
@@ -30,7 +35,7 @@ pub(crate) async fn run(arguments: &Runs, settings: &Settings) -> Result<ExitCod
         Some(RunsCommand::Show(on)) => show(on, settings).await,
         Some(RunsCommand::Watch(on)) => {
             let (client, app, number) = which(on, settings).await?;
-            watch::watch(&client, &app, number, RunWait::End, on.json).await
+            watch(&client, &app, number, Until::End, on.json).await
         }
         Some(RunsCommand::Logs(logs)) => log(logs, settings).await,
         Some(RunsCommand::Cancel(on)) => {
@@ -138,7 +143,11 @@ async fn show(on: &OnRun, settings: &Settings) -> Result<ExitCode> {
 
 /// Writes a run for people.
 fn describe(run: &Run) -> String {
-    let what = if run.promotion { "promotion" } else { "run" };
+    let what = match (run.hotfix, run.promotion) {
+        (true, _) => "hotfix run",
+        (false, true) => "promotion",
+        (false, false) => "run",
+    };
     let mut text = format!(
         "{what} {} of {}: {}\n  of        {}\n  release   {}\n  by        {}\n",
         run.number,
@@ -150,6 +159,9 @@ fn describe(run: &Run) -> String {
     );
     if let Some(commit) = &run.commit {
         text.push_str(&format!("  commit    {commit}\n"));
+    }
+    if !run.behind.is_empty() {
+        text.push_str(&format!("  behind    {}\n", run.behind.join(", ")));
     }
     let jobs = run.jobs.iter().map(|job| {
         let reason = job.reason.clone().unwrap_or_default();
@@ -185,7 +197,7 @@ fn describe(run: &Run) -> String {
 
 /// Begins a run of this directory.
 async fn begin(start: &RunsStart, settings: &Settings) -> Result<ExitCode> {
-    let (app, tree) = tree_of_directory(start, settings)?;
+    let (app, tree) = tree_of_directory(&start.files, settings)?;
     let commit = git::clean_head(app.directory());
     let client = connect::client_or_start(settings).await?;
     if !client.has_source(&tree.digest).await? {
@@ -198,9 +210,52 @@ async fn begin(start: &RunsStart, settings: &Settings) -> Result<ExitCode> {
         branch: start.branch.clone(),
         tag: start.tag.clone(),
         message: start.message.clone(),
+        hotfix: None,
     };
     let started = client.start_run(app.id.app.as_str(), &request).await?;
     follow(&client, &started, start.wait, start.json).await
+}
+
+/// Brings a commit of this repository straight to an environment.
+pub(crate) async fn hotfix(arguments: &Hotfix, settings: &Settings) -> Result<ExitCode> {
+    let tag = arguments.tag.as_ref();
+    let revision = match (&arguments.commit, tag) {
+        (Some(commit), _) => commit.clone(),
+        (None, Some(tag)) => format!("refs/tags/{tag}"),
+        (None, None) => return Err(Failed::new(Failure::Input, "which commit?").into()),
+    };
+    let checkout = git::check_out(&revision)?;
+    let files = Files {
+        project_directory: Some(checkout.path()),
+        ..arguments.files.clone()
+    };
+    let (app, tree) = tree_of_directory(&files, settings)?;
+    let environment = match arguments.environment.split_once('/') {
+        Some((named, environment)) if named == app.id.app.as_str() => environment,
+        Some((named, _)) => {
+            let message = format!(
+                "the app of this directory is `{}`, not `{named}`",
+                app.id.app
+            );
+            return Err(Failed::new(Failure::Input, message).into());
+        }
+        None => arguments.environment.as_str(),
+    };
+    let client = connect::client(settings);
+    if !client.has_source(&tree.digest).await? {
+        let archive = tokio::fs::File::from_std(tree.archive()?);
+        client.put_source(&tree.digest, archive).await?;
+    }
+    let request = RunStart {
+        source: tree.digest.to_string(),
+        commit: Some(checkout.commit().to_owned()),
+        branch: None,
+        tag: arguments.tag.clone(),
+        message: arguments.message.clone(),
+        hotfix: Some(environment.to_owned()),
+    };
+    let started = client.start_run(app.id.app.as_str(), &request).await?;
+    follow(&client, &started, arguments.wait, arguments.json).await
 }
 
 async fn follow(
@@ -222,18 +277,23 @@ async fn follow(
             print(&format!("run {number} of {}\n", started.app))
         };
     }
-    watch::watch(client, &started.app, number, wait, json).await
+    let until = if wait == RunWait::End {
+        Until::End
+    } else {
+        Until::Still
+    };
+    watch(client, &started.app, number, until, json).await
 }
 
 /// Walks this directory, checked for each of its environments. No file that a secret is read from is
 /// part of the tree.
-fn tree_of_directory(start: &RunsStart, settings: &Settings) -> Result<(App, SourceTree)> {
-    let first = App::open_any(&start.files, settings)?;
+fn tree_of_directory(files: &Files, settings: &Settings) -> Result<(App, SourceTree)> {
+    let first = App::open_any(files, settings)?;
     let directory = first.directory().to_owned();
     let mut secret_files: BTreeSet<PathBuf> = BTreeSet::new();
     for name in first.delivery.file.environment_names() {
         let delivery = first.delivery.clone();
-        let app = App::with(delivery, name, &start.files, &directory, settings)?;
+        let app = App::with(delivery, name, files, &directory, settings)?;
         let secrets = app.loaded.project.secrets.values();
         secret_files.extend(secrets.filter_map(|one| one.file.as_ref().map(PathBuf::from)));
     }
@@ -291,10 +351,24 @@ async fn awaiting(client: &Client, app: &str, environment: &str) -> Result<u32> 
             .any(|one| one.name == environment && one.state == RunPartState::AwaitingApproval)
     };
     let found = runs.iter().find(waits).map(|run| run.number);
-    found.ok_or_else(|| {
-        let message = format!("no run of `{app}` waits for an approval before `{environment}`");
-        Failed::new(Failure::NotFound, message).into()
-    })
+    found.ok_or_else(|| nothing_waits(&runs, app, environment).into())
+}
+
+/// Says that nothing waits before an environment, and what does.
+fn nothing_waits(runs: &[Run], app: &str, environment: &str) -> Failed {
+    let all = runs.iter().flat_map(|run| &run.environments);
+    let waiting = all.filter(|one| one.state == RunPartState::AwaitingApproval);
+    let names: BTreeSet<&str> = waiting.map(|one| one.name.as_str()).collect();
+    let message = format!("no run of `{app}` waits for an approval before `{environment}`");
+    let failed = Failed::new(Failure::NotFound, message);
+    match nearest(environment, names.iter().copied()) {
+        Some(near) => failed.hint(format!("did you mean `{near}`?")),
+        None if names.is_empty() => failed.hint("towpath approvals --all lists what waits"),
+        None => {
+            let names: Vec<&str> = names.into_iter().collect();
+            failed.hint(format!("one waits before {}", names.join(", ")))
+        }
+    }
 }
 
 /// Prints what jobs wrote.
@@ -310,7 +384,13 @@ async fn log(logs: &RunsLogs, settings: &Settings) -> Result<ExitCode> {
     if jobs.is_empty() {
         let name = logs.job.as_deref().unwrap_or("any");
         let message = format!("run {} has no job `{name}`", run.number);
-        return Err(Failed::new(Failure::NotFound, message).into());
+        let names: BTreeSet<&str> = run.jobs.iter().map(|job| job.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let hint = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it has {}", names.join(", ")),
+        };
+        return Err(Failed::new(Failure::NotFound, message).hint(hint).into());
     }
     let many = jobs.len() > 1;
     for job in jobs.into_iter().filter(|job| !many || job.attempts > 0) {

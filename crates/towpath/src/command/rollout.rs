@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use towpath_api::{Deployment, RollbackRequest};
 
 use super::{connect, print, progress};
@@ -18,14 +18,9 @@ pub(crate) async fn rollback(arguments: &Rollback, settings: &Settings) -> Resul
         release: arguments.release,
     };
     let requested = client.rollback(&id, &request).await?;
-    progress::watch(
-        &client,
-        &id,
-        requested.deployment,
-        Wait::Traffic,
-        arguments.json,
-    )
-    .await
+    let deployment = requested.deployment;
+    let deployment = deployment.context("the control plane named no deployment")?;
+    progress::watch(&client, &id, deployment, Wait::Traffic, arguments.json).await
 }
 
 /// What may be done to a deployment under way.

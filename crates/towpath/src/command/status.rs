@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use towpath_api::{Deployment, Environment, Instance, Service, Traffic};
+use towpath_api::{Behind, Deployment, Environment, Instance, Service, Traffic};
 
 use super::table::{ago, table};
 use super::{connect, print, traffic};
@@ -52,6 +52,9 @@ fn describe(environment: &Environment, now: Timestamp) -> String {
         let end = super::environment::end(preview);
         text.push_str(&format!("a preview{of} like {}: {end}\n", preview.like));
     }
+    for behind in &environment.behind {
+        text.push_str(&behind_words(behind));
+    }
     if environment.destroying {
         text.push_str("it is being destroyed\n");
     }
@@ -90,6 +93,18 @@ fn describe(environment: &Environment, now: Timestamp) -> String {
     }
     text.push('\n');
     text
+}
+
+/// Says which hotfix an environment lacks.
+fn behind_words(behind: &Behind) -> String {
+    let commit: String = behind.commit.chars().take(12).collect();
+    let unsure = if behind.sure {
+        ""
+    } else {
+        ", as far as is known: Towpath does not have the history of its commit"
+    };
+    let (of, release) = (&behind.of, behind.release);
+    format!("behind {of}: it lacks the hotfix {commit} of release {release}{unsure}\n")
 }
 
 fn service_row(service: &Service) -> Vec<String> {

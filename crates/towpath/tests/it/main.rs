@@ -21,6 +21,7 @@ mod docker;
 mod exits;
 mod follow;
 mod full;
+mod gates;
 mod input;
 mod kill;
 mod notify;

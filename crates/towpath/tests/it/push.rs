@@ -10,14 +10,14 @@ use crate::site::{Answer, Site};
 const COMPOSE: &str = "services: { web: { image: busybox, command: [sleep, \"1000\"] } }\n";
 
 /// A control plane that listens, a token for it, and a repository to push from.
-struct Pusher {
-    site: Site,
+pub(crate) struct Pusher {
+    pub(crate) site: Site,
     token: String,
-    work: PathBuf,
+    pub(crate) work: PathBuf,
 }
 
 impl Pusher {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mut site = Site::new().listening();
         site.serve().await;
         let token = site.client().create_token("laptop").await.unwrap().secret;
@@ -36,22 +36,22 @@ impl Pusher {
         format!("http://ada:{}@{address}/git/{app}", self.token)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.work.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
-    async fn git(&self, arguments: &[&str]) -> Answer {
+    pub(crate) async fn git(&self, arguments: &[&str]) -> Answer {
         git(&self.work, arguments).await
     }
 
     /// Commits everything. Returns the commit.
-    async fn commit(&self, message: &str) -> String {
+    pub(crate) async fn commit(&self, message: &str) -> String {
         commit(&self.work, message).await
     }
 
-    async fn push(&self, what: &[&str]) -> Answer {
+    pub(crate) async fn push(&self, what: &[&str]) -> Answer {
         let url = self.url("shop");
         self.git(&[&["push", url.as_str()], what].concat()).await
     }

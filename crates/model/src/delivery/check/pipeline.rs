@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::pipeline::{DeploySettings, JobSettings, Trigger};
+use super::super::pipeline::{Approvals, DeploySettings, JobSettings, Trigger};
 use super::{Checker, is_variable};
 use crate::id::{EnvironmentName, JobName};
 use crate::pipeline::EPHEMERAL;
@@ -152,12 +152,20 @@ impl Checker<'_> {
             let help = "write one: a release comes from a push, or from another environment";
             self.refuse(&at("after"), "there are `on` and `after`", help);
         }
-        let Some(approvals) = &deploy.approvals else {
-            return;
-        };
+        if let Some(approvals) = &deploy.approvals {
+            self.approvals(&at("approvals"), approvals);
+        }
+        let hotfix = deploy.hotfix.as_ref();
+        if let Some(approvals) = hotfix.and_then(|hotfix| hotfix.approvals.as_ref()) {
+            let path = [&at("hotfix")[..], &["approvals"]].concat();
+            self.approvals(&path, approvals);
+        }
+    }
+
+    fn approvals(&mut self, path: &[&str], approvals: &Approvals) {
         if approvals.count == 0 {
             let help = "write at least 1, or remove the key";
-            self.refuse(&at("approvals"), "nobody has to approve", help);
+            self.refuse(path, "nobody has to approve", help);
         }
         let groups = &self.delivery.file.groups;
         let unknown = approvals
@@ -166,11 +174,11 @@ impl Checker<'_> {
             .find(|group| !groups.contains_key(*group));
         if let Some(unknown) = unknown {
             let message = format!("there is no group `{unknown}`");
-            self.refuse(&at("approvals"), &message, "write it under `groups`");
+            self.refuse(path, &message, "write it under `groups`");
         }
         if approvals.expiry.is_zero() {
             let message = "the time is over before it began";
-            self.refuse(&at("approvals"), message, "write `expiry: 24h`");
+            self.refuse(path, message, "write `expiry: 24h`");
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use towpath_compose::yaml::{Node, Value};
 
 use super::super::pipeline::{
-    APPROVAL_EXPIRY, Approvals, Condition, DeploySettings, JobSettings, Trigger,
+    APPROVAL_EXPIRY, Approvals, Condition, DeploySettings, HotfixSettings, JobSettings, Trigger,
 };
 use super::super::reader::{Decode, Fields, Reader};
 use super::{OneOrMany, Plain, plain, small_language};
@@ -112,6 +112,21 @@ impl Decode for DeploySettings {
             approvals: fields.take("approvals", reader),
             windows: fields.take_or_default("windows", reader),
             freezes: fields.take_or_default("freezes", reader),
+            hotfix: fields.take("hotfix", reader),
+        };
+        fields.finish(reader);
+        Some(settings)
+    }
+}
+
+impl Decode for HotfixSettings {
+    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let what = "a mapping, such as `{ branch: \"hotfix/**\" }`";
+        let mut fields = Fields::of(node, reader, what)?;
+        let settings = Self {
+            branch: list(&mut fields, "branch", reader),
+            tag: list(&mut fields, "tag", reader),
+            approvals: fields.take("approvals", reader),
         };
         fields.finish(reader);
         Some(settings)

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{Turn, after};
 use crate::delivery::pipeline::APPROVAL_EXPIRY;
 use crate::deployment::{Deployment, Outcome};
+use crate::id::EnvironmentName;
 use crate::pipeline::run::{Gate, Job, JobState, Run, Target, TargetState};
 
 /// How long a closed window or a hold is waited for. A freeze over the holidays is shorter.
@@ -22,7 +23,7 @@ pub(super) fn advance(turn: &mut Turn<'_>, index: usize) {
         return;
     };
     match &target.state {
-        TargetState::Waiting | TargetState::Gated { .. } => wait(turn, index, &target),
+        TargetState::Waiting | TargetState::Gated { .. } => wait(turn, index),
         TargetState::Deploying { since } => watch(turn, index, &target, *since),
         TargetState::Delivered => watch(turn, index, &target, turn.now),
         TargetState::Succeeded
@@ -33,11 +34,11 @@ pub(super) fn advance(turn: &mut Turn<'_>, index: usize) {
 }
 
 /// Returns the moments at which time alone moves a target.
-pub(super) fn deadlines(run: &Run, target: &Target) -> Option<Timestamp> {
+pub(super) fn deadlines(turn: &Turn<'_>, target: &Target) -> Option<Timestamp> {
     match &target.state {
         TargetState::Gated {
             gate: Gate::Soak, ..
-        } => soaked_at(run, target),
+        } => soaked_at(turn, target),
         TargetState::Gated { gate, since } => Some(after(*since, patience(target, gate))),
         TargetState::Deploying { since } => Some(after(*since, LONGEST_REQUEST)),
         TargetState::Waiting
@@ -98,8 +99,10 @@ enum Way {
     Free,
 }
 
-fn way(run: &Run, target: &Target) -> Way {
-    let before = |job: &&Job| job.after.is_none() || job.after == target.after;
+fn way(turn: &Turn<'_>, target: &Target) -> Way {
+    let run = &turn.run;
+    let from = target.comes_after();
+    let before = |job: &&Job| job.after.is_none() || job.after.as_ref() == from;
     let jobs: Vec<&Job> = run.jobs.iter().filter(before).collect();
     let blocked = jobs
         .iter()
@@ -107,22 +110,78 @@ fn way(run: &Run, target: &Target) -> Way {
     if let Some(job) = blocked {
         return Way::Blocked(format!("job `{}` did not pass", job.label()));
     }
-    let from = target.after.as_ref();
-    let from = from.and_then(|name| run.targets.iter().find(|one| &one.environment == name));
-    if let Some(from) = from.filter(|from| from.has_ended() && !from.is_delivered()) {
+    if comes_round(run, target) {
+        let reason = format!("releases come to `{}` only from itself", target.environment);
+        return Way::Blocked(reason);
+    }
+    let brought = from.and_then(|name| on_the_way(run, name));
+    if let Some(from) = brought.filter(|from| from.has_ended() && !from.is_delivered()) {
         let reason = format!("the release did not come to `{}`", from.environment);
         return Way::Blocked(reason);
     }
-    let done = jobs.iter().all(|job| job.has_ended()) && from.is_none_or(Target::is_delivered);
+    if let (Some(from), None) = (from, brought)
+        && proven_at(turn, target).is_none()
+    {
+        let reason = format!("release {} was never in `{from}`", run.release);
+        return Way::Blocked(reason);
+    }
+    let done = jobs.iter().all(|job| job.has_ended()) && brought.is_none_or(Target::is_delivered);
     if done { Way::Free } else { Way::Waits }
 }
 
+/// Returns the part of a run that brings its release to an environment.
+fn on_the_way<'a>(run: &'a Run, name: &EnvironmentName) -> Option<&'a Target> {
+    run.targets.iter().find(|one| &one.environment == name)
+}
+
+/// Tells whether a target waits for itself: what was pushed may say another way than what counts.
+fn comes_round(run: &Run, target: &Target) -> bool {
+    let mut next = target.comes_after();
+    for _ in &run.targets {
+        match next {
+            Some(name) if name == &target.environment => return true,
+            Some(name) => next = on_the_way(run, name).and_then(Target::comes_after),
+            None => return false,
+        }
+    }
+    false
+}
+
+fn proven_at(turn: &Turn<'_>, target: &Target) -> Option<Timestamp> {
+    let seen = turn.observation.targets.get(&target.environment)?;
+    seen.proven_at
+}
+
+/// Has a target follow what counts in its environment. A hotfix that meets a freeze needs somebody's
+/// word, if it did not anyhow.
+fn follow_what_counts(turn: &mut Turn<'_>, index: usize) {
+    let (now, is_hotfix) = (turn.now, turn.run.is_hotfix);
+    let Some(target) = turn.run.targets.get_mut(index) else {
+        return;
+    };
+    let seen = turn.observation.targets.get(&target.environment);
+    let demands = seen.and_then(|seen| seen.demands.as_ref());
+    let mut gates = match demands.filter(|demands| !demands.is_empty()) {
+        Some(demands) if is_hotfix => demands.gates_of_hotfix(),
+        Some(demands) => demands.gates(),
+        None => target.gates.clone(),
+    };
+    if is_hotfix && gates.freezes.iter().any(|one| one.holds(now)) {
+        gates.approvals.get_or_insert_default();
+    }
+    target.gates = gates;
+}
+
 /// Begins the deployment when all before it is done and no gate is closed.
-fn wait(turn: &mut Turn<'_>, index: usize, target: &Target) {
+fn wait(turn: &mut Turn<'_>, index: usize) {
     if turn.run.stop.is_some() {
         return set(turn, index, TargetState::Cancelled);
     }
-    match way(&turn.run, target) {
+    follow_what_counts(turn, index);
+    let Some(target) = &turn.run.targets.get(index).cloned() else {
+        return;
+    };
+    match way(turn, target) {
         Way::Waits => return,
         Way::Blocked(reason) => return set(turn, index, TargetState::Skipped { reason }),
         Way::Free => {}
@@ -150,29 +209,31 @@ fn wait(turn: &mut Turn<'_>, index: usize, target: &Target) {
     set(turn, index, TargetState::Gated { gate, since });
 }
 
-/// Says that a newer release is there already. Somebody who promotes one means it.
+/// Says that a newer release is there already, or a hotfix that this one does not have. Somebody who
+/// promotes an older one means it.
 fn overtaken(turn: &Turn<'_>, target: &Target) -> Option<String> {
     let seen = turn.observation.targets.get(&target.environment)?;
-    let stable = seen.stable?;
-    (stable > turn.run.release && !turn.run.is_promotion)
-        .then(|| format!("release {stable} is there, which is newer"))
+    let newer = seen.stable.filter(|stable| *stable > turn.run.release);
+    if let Some(stable) = newer.filter(|_| !turn.run.is_promotion) {
+        return Some(format!("release {stable} is there, which is newer"));
+    }
+    seen.lost_fix.clone()
 }
 
 /// Returns the first gate that is closed.
 fn closed(turn: &Turn<'_>, target: &Target) -> Option<Gate> {
-    if soaked_at(&turn.run, target).is_some_and(|at| turn.now < at) {
+    if soaked_at(turn, target).is_some_and(|at| turn.now < at) {
         return Some(Gate::Soak);
     }
     let gates = &target.gates;
-    if let Some(approvals) = &gates.approvals {
-        let given = u32::try_from(target.approvals.len()).unwrap_or(u32::MAX);
-        if given < approvals.count {
-            return Some(Gate::Approval);
-        }
+    let wanted = gates.approvals.as_ref().map_or(0, |one| one.count);
+    if turn.run.approvals_given(target) < wanted {
+        return Some(Gate::Approval);
     }
     let is_open = gates.windows.is_empty() || gates.windows.iter().any(|one| one.is_open(turn.now));
     let is_frozen = gates.freezes.iter().any(|one| one.holds(turn.now));
-    if !is_open || is_frozen {
+    // Whoever approved a hotfix knew of the freeze.
+    if !is_open || (is_frozen && !turn.run.is_hotfix) {
         return Some(Gate::Window);
     }
     let seen = turn.observation.targets.get(&target.environment);
@@ -181,10 +242,13 @@ fn closed(turn: &Turn<'_>, target: &Target) -> Option<Gate> {
 }
 
 /// Returns when the release was long enough in the environment that it comes from.
-fn soaked_at(run: &Run, target: &Target) -> Option<Timestamp> {
-    let from = target.after.as_ref()?;
-    let from = run.targets.iter().find(|one| &one.environment == from)?;
-    Some(after(from.delivered_at?, target.gates.soak))
+fn soaked_at(turn: &Turn<'_>, target: &Target) -> Option<Timestamp> {
+    let from = target.comes_after()?;
+    let since = match on_the_way(&turn.run, from) {
+        Some(from) => from.delivered_at,
+        None => proven_at(turn, target),
+    };
+    Some(after(since?, target.gates.soak))
 }
 
 /// Looks how the deployment goes.
@@ -207,11 +271,29 @@ fn watch(turn: &mut Turn<'_>, index: usize, target: &Target, since: Timestamp) {
                 target.delivered_at = target.delivered_at.or(deployment.finished_at);
             }
             set(turn, index, TargetState::Succeeded);
+            tell_who_is_behind(turn, target);
         }
         Some(_) => set(turn, index, ended(turn, &deployment)),
         None if delivered => set(turn, index, TargetState::Delivered),
         None => {}
     }
+}
+
+/// Writes down whom a hotfix passed by.
+fn tell_who_is_behind(turn: &mut Turn<'_>, target: &Target) {
+    let seen = turn.observation.targets.get(&target.environment);
+    let behind = seen.map_or(&[][..], |seen| &seen.behind);
+    if !turn.run.is_hotfix || behind.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = behind.iter().map(EnvironmentName::as_str).collect();
+    let reason = format!(
+        "until release {}, or a newer one with its commit, is there too: {}",
+        turn.run.release,
+        names.join(", ")
+    );
+    let place = format!("to {}", target.environment);
+    turn.event("environment.behind", Some(&place), Some(reason));
 }
 
 /// Waits for a deployment that nobody has seen yet. One that was never asked for is none to wait for

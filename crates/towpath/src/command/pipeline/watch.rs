@@ -9,18 +9,28 @@ use anyhow::{Context as _, Result};
 use towpath_api::client::{Client, RunLogFilter};
 use towpath_api::{Run, RunPartState, RunState};
 
-use crate::arguments::RunWait;
 use crate::exit::Failure;
 
 /// How many of the last lines of a failed job are shown.
 const LAST_LINES: usize = 20;
 
-/// Watches a run until what `wait` asks for, and returns the exit code.
-pub(super) async fn watch(
+/// How long a run is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Nothing is under way but what waits for people or time.
+    Still,
+    /// All traffic is on the release in every environment, whoever has to approve it before.
+    Traffic,
+    /// Its end.
+    End,
+}
+
+/// Watches a run until what is asked for, and returns the exit code.
+pub(crate) async fn watch(
     client: &Client,
     app: &str,
     number: u32,
-    wait: RunWait,
+    until: Until,
     json: bool,
 ) -> Result<ExitCode> {
     let mut stream = client.follow_run(app, number).await?;
@@ -48,7 +58,7 @@ pub(super) async fn watch(
         for line in changes(&run, &mut shown) {
             say(json, &line);
         }
-        if let Some(code) = verdict(&run, wait) {
+        if let Some(code) = verdict(&run, until) {
             if !json {
                 conclude(client, &run).await;
             }
@@ -58,23 +68,32 @@ pub(super) async fn watch(
 }
 
 /// Returns the exit code once what was waited for is known.
-fn verdict(run: &Run, wait: RunWait) -> Option<ExitCode> {
+fn verdict(run: &Run, until: Until) -> Option<ExitCode> {
     match run.state {
         RunState::Succeeded => Some(ExitCode::SUCCESS),
         RunState::Failed | RunState::Cancelled | RunState::Superseded => {
             Some(ExitCode::from(Failure::Operation.code()))
         }
-        RunState::AwaitingApproval | RunState::Held | RunState::Baking
-            if wait != RunWait::End && is_still(run) =>
-        {
-            Some(ExitCode::SUCCESS)
-        }
         RunState::Running
         | RunState::Deploying
         | RunState::AwaitingApproval
         | RunState::Held
-        | RunState::Baking => None,
+        | RunState::Baking => {
+            let is_enough = match until {
+                Until::Still => waits(run) && is_still(run),
+                Until::Traffic => run.state == RunState::Baking && is_still(run),
+                Until::End => false,
+            };
+            is_enough.then_some(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn waits(run: &Run) -> bool {
+    matches!(
+        run.state,
+        RunState::AwaitingApproval | RunState::Held | RunState::Baking
+    )
 }
 
 /// Tells whether nothing is under way but what waits for people or time.
@@ -102,7 +121,12 @@ fn changes(run: &Run, shown: &mut BTreeMap<String, String>) -> Vec<String> {
         if attempts > 1 {
             words.push_str(&format!(" (attempt {attempts})"));
         }
-        if let Some(reason) = reason {
+        if state == RunPartState::AwaitingApproval {
+            let environment = name.trim_start_matches("to ");
+            let number = run.number;
+            let whom = reason.unwrap_or_else(|| "an approval".to_owned());
+            words = format!("waits for {whom}: towpath approve {environment} --run {number}");
+        } else if let Some(reason) = reason {
             words.push_str(&format!(": {reason}"));
         }
         let waits = state == RunPartState::Waiting;
@@ -128,15 +152,6 @@ async fn conclude(client: &Client, run: &Run) {
             run.app
         ),
     );
-    for one in &run.environments {
-        if one.state == RunPartState::AwaitingApproval {
-            let name = &one.name;
-            say(
-                false,
-                &format!("  approve it with: towpath approve {name} --run {number}"),
-            );
-        }
-    }
     for job in run
         .jobs
         .iter()
