@@ -22,7 +22,7 @@ use crate::{
     Event, NewToken, Release, Repository, RepositoryRequest, ServerInfo, Token, TokenRequest,
     Verification,
 };
-pub use run::RunLogFilter;
+pub use run::{Archive, RunLogFilter};
 pub use session::{Session, SessionInput, SessionOutput};
 pub use stream::JsonStream;
 use transport::{Answer, Body, Transport};
@@ -80,6 +80,8 @@ pub struct LogFilter {
 pub struct EventFilter {
     /// Only those of this environment, `app/environment`.
     pub environment: Option<String>,
+    /// Also those of the environments in which jobs of pipelines run.
+    pub jobs: bool,
     /// Only those after this place in the trail.
     pub after: Option<u64>,
     /// At most so many: the latest ones.
@@ -285,6 +287,7 @@ fn repository_path(app: &str, rest: &str) -> String {
 fn event_query(filter: &EventFilter) -> String {
     let mut query = Query::default();
     query.add("environment", filter.environment.as_deref());
+    query.add("jobs", filter.jobs.then_some(true));
     query.add("after", filter.after);
     query.add("limit", filter.limit);
     query.0
@@ -334,6 +337,7 @@ mod tests {
     #[test]
     fn absent_filters_are_not_in_the_query() {
         let filter = EventFilter {
+            jobs: false,
             environment: Some("shop/dev".to_owned()),
             after: None,
             limit: Some(5),

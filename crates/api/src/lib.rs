@@ -48,8 +48,9 @@ pub use problem::Problem;
 pub use release::Release;
 pub use repository::{Repository, RepositoryRequest, RepositoryStatuses};
 pub use run::{
-    AwaitedApproval, DecisionRequest, PromoteRequest, Run, RunEnvironment, RunJob, RunLogLine,
-    RunPartState, RunStart, RunStarted, RunState,
+    AwaitedApproval, DecisionRequest, PromoteRequest, Run, RunArtifacts, RunEnvironment,
+    RunFailedTest, RunJob, RunLogLine, RunPartState, RunStart, RunStarted, RunState, RunStep,
+    RunTests,
 };
 pub use secret::{Secret, SecretSet};
 pub use server::{EngineInfo, ServerInfo, SourceInfo};

@@ -171,6 +171,72 @@ pub struct RunJob {
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
+    /// The steps of the last attempt; empty where the job is a single command.
+    pub steps: Vec<RunStep>,
+    /// What the test reports of the last attempt say, where it has any.
+    pub tests: Option<RunTests>,
+    /// The files that are kept of the last attempt, where it has any.
+    pub artifacts: Option<RunArtifacts>,
+}
+
+/// One step of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunStep {
+    /// The name.
+    pub name: String,
+    /// How far it is: `waiting`, `running`, `succeeded`, `failed`, `skipped`, or `cancelled`.
+    pub state: RunPartState,
+    /// The exit code, where it failed.
+    pub code: Option<i32>,
+    /// When it began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// What the test reports of a job say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunTests {
+    /// How many files were read.
+    pub files: u32,
+    /// How many tests there are.
+    pub tests: u32,
+    /// How many of them failed.
+    pub failures: u32,
+    /// How many of them ended in an error that they did not look for.
+    pub errors: u32,
+    /// How many of them were not run.
+    pub skipped: u32,
+    /// How long they took together.
+    pub time_ms: u64,
+    /// The first twenty that failed or ended in an error.
+    pub failed: Vec<RunFailedTest>,
+    /// What could not be read, with file and line.
+    pub unreadable: Vec<String>,
+    /// All of it in words, line by line.
+    pub lines: Vec<String>,
+}
+
+/// A test that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunFailedTest {
+    /// The class, file or suite; empty where the report does not say it.
+    pub class: String,
+    /// The name.
+    pub name: String,
+    /// Why, without the values of secrets; empty where the report does not say it.
+    pub message: String,
+}
+
+/// The files that are kept of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunArtifacts {
+    /// How many.
+    pub files: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
 }
 
 /// One environment that a run brings its release to.

@@ -15,12 +15,14 @@ use towpath_model::environment::{Environment, Lifecycle};
 use towpath_model::id::EnvironmentId;
 use towpath_model::instance::elapsed;
 use towpath_model::observation::Observation;
+use towpath_model::pipeline::is_ephemeral;
 use towpath_model::port::PortError;
 use towpath_model::step::{Action, step};
 use towpath_store::DeploymentRow;
 
 use crate::error::{Error, describe};
 use crate::last_words;
+use crate::mask::Mask;
 use crate::observe::observe;
 use crate::platform::Shared;
 
@@ -173,9 +175,20 @@ impl Task {
         }
     }
 
+    /// Returns what may not be in what is written down of a job's environment.
+    async fn mask(&self) -> Result<Option<Mask>, Error> {
+        let id = &self.environment.id;
+        if !is_ephemeral(&id.name) {
+            return Ok(None);
+        }
+        let release = self.environment.deployment.as_ref();
+        let mask = Mask::of(&self.shared, id, release.map(|one| one.release)).await?;
+        Ok(Some(mask))
+    }
+
     /// Looks once, writes down what follows, and does it. Returns how long nothing has to be done.
     async fn turn(&mut self) -> Result<Duration, Error> {
-        let observation = match observe(&self.shared, &self.environment).await {
+        let mut observation = match observe(&self.shared, &self.environment).await {
             Ok(observation) => observation,
             Err(error) => {
                 self.tell_fault(&error);
@@ -183,10 +196,19 @@ impl Task {
             }
         };
         self.settle().await;
+        let mask = self.mask().await?;
+        if let Some(mask) = &mask {
+            mask.cover_observation(&mut observation);
+        }
         let now = self.shared.ports.clock.now();
         let mut next = step(&self.environment, &observation, now);
         if let Some(id) = next.unheard() {
-            let lines = last_words::read(self.shared.ports.engine.as_ref(), id).await;
+            let mut lines = last_words::read(self.shared.ports.engine.as_ref(), id).await;
+            if let Some(mask) = &mask {
+                for line in &mut lines {
+                    mask.cover_text(line);
+                }
+            }
             next.hear(&lines);
         }
         if next.environment != self.environment || !next.events.is_empty() {

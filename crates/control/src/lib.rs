@@ -15,6 +15,7 @@ mod hub;
 mod intake;
 mod keeper;
 mod last_words;
+mod mask;
 mod notify;
 mod observe;
 mod platform;

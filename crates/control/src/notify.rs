@@ -5,7 +5,6 @@
 mod audience;
 mod deliver;
 mod gather;
-mod mask;
 mod try_out;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@ mod act;
 mod ancestry;
 mod keeper;
 mod log;
+mod look;
 mod observe;
 mod promote;
 mod reach;

@@ -17,6 +17,7 @@ mod disk;
 mod ended;
 mod events;
 mod exec;
+mod files;
 mod given;
 mod hijack;
 mod ignore;
@@ -44,6 +45,7 @@ mod usage;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,11 +53,11 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use towpath_model::adoption::AdoptedContainer;
 use towpath_model::adoption::found::FoundProject;
-use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
+use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName};
 use towpath_model::observation::ArtifactState;
 use towpath_model::port::{
-    Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, InstanceStart,
-    LogLines, LogQuery, PortError, Stop, Volumes,
+    Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, FilesTaken,
+    FilesWanted, InstanceStart, LogLines, LogQuery, PortError, Stop, Volumes,
 };
 use towpath_model::workload::{Command, SecretValue};
 
@@ -108,6 +110,13 @@ impl DockerEngine {
     /// Tells whether an instance is a container of this engine's.
     pub fn has(&self, id: &InstanceId) -> bool {
         self.shared.instance(id).is_some()
+    }
+
+    /// Tells whether a service of an environment has an instance.
+    pub(crate) fn has_service(&self, environment: &EnvironmentId, service: &ServiceName) -> bool {
+        let known = self.shared.lock();
+        let known = known.get(environment);
+        known.is_some_and(|known| known.instances.keys().any(|id| &id.service == service))
     }
 
     /// Runs a task until it ends or the engine is dropped.
@@ -314,6 +323,25 @@ impl Engine for DockerEngine {
 
     async fn let_go(&self, id: &InstanceId) -> Result<(), PortError> {
         adopt::let_go(&self.shared, id)
+    }
+
+    async fn give_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        archives: &[PathBuf],
+    ) -> Result<(), PortError> {
+        files::keep(&self.shared, environment, service, archives)
+    }
+
+    async fn take_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        wanted: &FilesWanted,
+        archive: &Path,
+    ) -> Result<FilesTaken, PortError> {
+        files::take(&self.shared, environment, service, wanted, archive).await
     }
 
     async fn logs(

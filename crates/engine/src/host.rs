@@ -4,16 +4,17 @@
 mod console;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use towpath_model::adoption::AdoptedContainer;
 use towpath_model::adoption::found::FoundProject;
-use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
+use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName};
 use towpath_model::observation::{ArtifactState, InstanceState};
 use towpath_model::port::{
-    Artifacts, Capabilities, Engine, EngineObservation, InstanceStart, LogLine, LogLines, LogQuery,
-    PortError, Stop, Volumes,
+    Artifacts, Capabilities, Engine, EngineObservation, FilesTaken, FilesWanted, InstanceStart,
+    LogLine, LogLines, LogQuery, PortError, Stop, Volumes,
 };
 use towpath_model::workload::{Command, SecretValue};
 
@@ -147,6 +148,35 @@ impl Engine for HostEngine {
 
     async fn let_go(&self, id: &InstanceId) -> Result<(), PortError> {
         self.of(id).let_go(id).await
+    }
+
+    async fn give_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        archives: &[PathBuf],
+    ) -> Result<(), PortError> {
+        // Both look at the same place.
+        self.process
+            .give_files(environment, service, archives)
+            .await
+    }
+
+    async fn take_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        wanted: &FilesWanted,
+        archive: &Path,
+    ) -> Result<FilesTaken, PortError> {
+        let engine: &dyn Engine = if self.docker.has_service(environment, service) {
+            &*self.docker
+        } else {
+            &*self.process
+        };
+        engine
+            .take_files(environment, service, wanted, archive)
+            .await
     }
 
     async fn logs(

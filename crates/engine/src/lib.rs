@@ -17,3 +17,4 @@ mod procfs;
 pub mod redirect;
 mod secret_place;
 pub mod shim;
+mod workspace;

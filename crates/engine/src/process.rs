@@ -31,14 +31,15 @@ mod user;
 mod variables;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
-use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
+use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName};
 use towpath_model::port::{
-    Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, InstanceStart,
-    LogLines, LogQuery, PortError, Stop, Volumes,
+    Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, FilesTaken,
+    FilesWanted, InstanceStart, LogLines, LogQuery, PortError, Stop, Volumes,
 };
 use towpath_model::workload::{Command, SecretValue};
 
@@ -46,6 +47,7 @@ pub use self::config::ProcessConfig;
 pub use self::open::OpenError;
 use self::shared::Shared;
 use crate::probe::RunInInstance;
+use crate::workspace;
 
 /// Runs instances as processes of this machine.
 #[derive(Debug)]
@@ -164,6 +166,35 @@ impl Engine for ProcessEngine {
         let environment = environment.clone();
         release::give_up(&shared, &environment, |_| true).await;
         blocking(move || shared.destroy(&environment, volumes)).await
+    }
+
+    async fn give_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        archives: &[PathBuf],
+    ) -> Result<(), PortError> {
+        let directory = self.shared.layout.environment(environment);
+        let (service, archives) = (service.clone(), archives.to_vec());
+        blocking(move || workspace::give(&directory, &service, &archives)).await
+    }
+
+    async fn take_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        wanted: &FilesWanted,
+        archive: &Path,
+    ) -> Result<FilesTaken, PortError> {
+        let workspace = self.shared.workspace(environment, service);
+        let workspace =
+            workspace.ok_or_else(|| PortError::Refused(format!("`{service}` has no instance")))?;
+        let (service, wanted, archive) = (service.clone(), wanted.clone(), archive.to_owned());
+        blocking(move || {
+            let taken = workspace::take(&workspace, &wanted, &archive);
+            taken.map_err(|error| error.port(&service))
+        })
+        .await
     }
 
     async fn logs(

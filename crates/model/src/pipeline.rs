@@ -7,12 +7,14 @@ pub mod command;
 pub mod demand;
 pub mod endpoint;
 pub mod glob;
+pub mod junit;
 pub mod observation;
 pub mod plan;
 pub mod project;
 pub mod push;
 pub mod run;
 pub mod step;
+pub mod steps;
 pub mod trigger;
 pub mod window;
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::id::{
 };
 use crate::notify::{Channel, Message};
 use crate::observation::{ArtifactState, Network, ObservedInstance, ProbeRecord};
+use crate::pipeline::glob;
 use crate::routing::{RouteTable, RouterReport};
 use crate::workload::{Command, HealthCheck, SecretValue, WorkloadSpec};
 
@@ -136,6 +137,35 @@ pub struct EngineObservation {
     pub networks: BTreeMap<String, Network>,
 }
 
+/// Which files of a workspace are wanted: the directory that an instance runs in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilesWanted {
+    /// Their paths in the workspace, or those of directories that they are in. `*` stands for
+    /// anything but `/`, `**` for anything.
+    pub patterns: Vec<String>,
+    /// The most bytes that they may have together.
+    pub most_bytes: u64,
+}
+
+impl FilesWanted {
+    /// Tells whether the file with this path is wanted.
+    pub fn wants(&self, path: &str) -> bool {
+        let mut above = path
+            .match_indices('/')
+            .filter_map(|(end, _)| path.get(..end));
+        glob::any(&self.patterns, path) || above.any(|above| glob::any(&self.patterns, above))
+    }
+}
+
+/// How much was taken out of a workspace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FilesTaken {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
+}
+
 /// Which log lines are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -247,6 +277,28 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn let_go(&self, _id: &InstanceId) -> Result<(), PortError> {
         Err(no_containers())
     }
+
+    /// Has every instance of a service that is started from now on find the files of these tar
+    /// archives in its workspace, those of later ones in the place of those of earlier ones. The
+    /// archives may be removed afterwards.
+    async fn give_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        archives: &[PathBuf],
+    ) -> Result<(), PortError>;
+
+    /// Writes files out of the workspace of the newest instance of a service, which may have ended,
+    /// into a new tar archive: files, and symbolic links that stay inside, with paths relative to the
+    /// workspace. No link is followed. Refused when they are larger than what is wanted at most, and
+    /// when there is no instance.
+    async fn take_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        wanted: &FilesWanted,
+        archive: &Path,
+    ) -> Result<FilesTaken, PortError>;
 
     /// Opens the log of an environment.
     async fn logs(

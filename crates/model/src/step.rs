@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::adoption::takeover::{self, Redirect};
 use crate::adoption::{Adopted, AdoptedContainer};
 use crate::deployment::{Deployment, Phase};
-use crate::environment::Environment;
+use crate::environment::{Environment, Lifecycle};
 use crate::event::NewEvent;
 use crate::id::{InstanceId, ServiceName};
 use crate::instance::{self, Health, after};
 use crate::observation::{InstanceState, Observation};
+use crate::pipeline::{JOB_SERVICE, is_ephemeral};
 use crate::port::{Artifacts, ImageRequest, InstanceStart, ProbeTarget, Stop};
 use crate::{advance, names, reconcile};
 
@@ -349,6 +350,8 @@ fn left_overs(environment: &Environment, observation: &Observation) -> Vec<Actio
         .filter_map(|one| match one.state {
             // What was taken over stays as it is.
             _ if environment.is_leaving() => Some(Action::LetGo(one.id.clone())),
+            // What a job left behind is looked at until its environment goes.
+            InstanceState::Exited(_) if keeps_ended(environment, &one.id) => None,
             InstanceState::Exited(_) => Some(Action::Remove(one.id.clone())),
             InstanceState::Starting | InstanceState::Running { .. } => Some(Action::Stop {
                 id: one.id.clone(),
@@ -357,6 +360,12 @@ fn left_overs(environment: &Environment, observation: &Observation) -> Vec<Actio
             InstanceState::Stopping => None,
         })
         .collect()
+}
+
+/// Tells whether an instance that ended is that of a pipeline's job whose environment is there still.
+fn keeps_ended(environment: &Environment, id: &InstanceId) -> bool {
+    let is_up = environment.lifecycle == Lifecycle::Up;
+    is_up && id.service.as_str() == JOB_SERVICE && is_ephemeral(&environment.id.name)
 }
 
 /// Returns the next moment at which time alone changes something.

@@ -147,6 +147,18 @@ fn endpoints() -> OpenApiRouter<Context> {
         ))
         .routes(routes!(endpoint::repository::set_secret))
         .routes(routes!(endpoint::repository::fetch))
+        .merge(runs())
+        .routes(routes!(endpoint::source::show, endpoint::source::upload))
+        .routes(routes!(endpoint::event::list))
+        .routes(routes!(endpoint::event::follow))
+        .routes(routes!(endpoint::event::verify))
+        .routes(routes!(endpoint::token::list, endpoint::token::create))
+        .routes(routes!(endpoint::token::revoke))
+}
+
+/// The endpoints of runs.
+fn runs() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
         .routes(routes!(endpoint::run::start, endpoint::run::list))
         .routes(routes!(endpoint::run::promote))
         .routes(routes!(endpoint::run::show))
@@ -156,10 +168,5 @@ fn endpoints() -> OpenApiRouter<Context> {
         .routes(routes!(endpoint::run::decide))
         .routes(routes!(endpoint::approval::list))
         .routes(routes!(endpoint::run::log))
-        .routes(routes!(endpoint::source::show, endpoint::source::upload))
-        .routes(routes!(endpoint::event::list))
-        .routes(routes!(endpoint::event::follow))
-        .routes(routes!(endpoint::event::verify))
-        .routes(routes!(endpoint::token::list, endpoint::token::create))
-        .routes(routes!(endpoint::token::revoke))
+        .routes(routes!(endpoint::run::artifacts))
 }

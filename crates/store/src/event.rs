@@ -5,6 +5,7 @@ use serde_json::Value;
 use sqlx::SqliteConnection;
 use towpath_model::event::{Event, NewEvent};
 use towpath_model::id::EnvironmentId;
+use towpath_model::pipeline::EPHEMERAL;
 
 use crate::event::chain::Line;
 use crate::{Error, MasterKey, Store, row};
@@ -19,6 +20,8 @@ pub use chain::{BadEvent, EventProblem, Verification};
 pub struct EventQuery {
     /// Only those of this environment; all when absent.
     pub environment: Option<EnvironmentId>,
+    /// None of the environments that live as long as a job of a pipeline.
+    pub skips_jobs: bool,
     /// Only those after this sequence number.
     pub after: Option<u64>,
     /// Only those before this sequence number.
@@ -34,6 +37,7 @@ impl Default for EventQuery {
     fn default() -> Self {
         Self {
             environment: None,
+            skips_jobs: false,
             after: None,
             before: None,
             limit: 100,
@@ -80,10 +84,18 @@ impl Store {
     pub async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, Error> {
         let statement = match (&query.environment, query.order) {
             (None, EventOrder::NewestFirst) => {
-                select!("WHERE sequence > $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3")
+                select!(
+                    "WHERE sequence > $1 AND sequence < $2"
+                    " AND ($4 = '' OR environment IS NULL OR environment NOT LIKE $4)"
+                    " ORDER BY sequence DESC LIMIT $3"
+                )
             }
             (None, EventOrder::OldestFirst) => {
-                select!("WHERE sequence > $1 AND sequence < $2 ORDER BY sequence LIMIT $3")
+                select!(
+                    "WHERE sequence > $1 AND sequence < $2"
+                    " AND ($4 = '' OR environment IS NULL OR environment NOT LIKE $4)"
+                    " ORDER BY sequence LIMIT $3"
+                )
             }
             (Some(_), EventOrder::NewestFirst) => select!(
                 "WHERE sequence > $1 AND sequence < $2 AND environment = $4"
@@ -99,9 +111,11 @@ impl Store {
             .bind(bound(query.after.unwrap_or(0)))
             .bind(bound(query.before.unwrap_or(u64::MAX)))
             .bind(i64::from(query.limit));
-        if let Some(environment) = &query.environment {
-            statement = statement.bind(environment.to_string());
-        }
+        statement = statement.bind(match &query.environment {
+            Some(environment) => environment.to_string(),
+            None if query.skips_jobs => format!("%/{EPHEMERAL}%"),
+            None => String::new(),
+        });
         let mut read = self.database.read().await;
         let lines = statement.fetch_all(&mut *read).await?;
         lines.into_iter().map(from_line).collect()

@@ -3,12 +3,13 @@
 
 mod console;
 mod draft;
+mod files;
 mod log;
 mod notifier;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,13 +20,14 @@ use tokio::sync::Notify;
 use towpath_control::{Config, Platform, Ports};
 use towpath_model::adoption::takeover::Redirect;
 use towpath_model::console::DetachedEnd;
-use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName};
+use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, SecretName, ServiceName};
 use towpath_model::observation::{
     ArtifactState, Exit, InstanceState, ObservedInstance, ProbeRecord,
 };
 use towpath_model::port::{
-    Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, InstanceStart,
-    LogLines, LogQuery, PortError, ProbeTarget, Prober, Redirects, Router, Stop, Volumes,
+    Artifacts, Capabilities, Clock, DataDirectory, Engine, EngineObservation, FilesTaken,
+    FilesWanted, InstanceStart, LogLines, LogQuery, PortError, ProbeTarget, Prober, Redirects,
+    Router, Stop, Volumes,
 };
 use towpath_model::repository::GitProgram;
 use towpath_model::routing::{RouteTable, RouterReport};
@@ -57,6 +59,9 @@ pub struct World {
     moved: Notify,
 }
 
+/// The bytes of archives.
+type Archives = Vec<Vec<u8>>;
+
 #[derive(Debug, Default)]
 struct State {
     instances: BTreeMap<InstanceId, ObservedInstance>,
@@ -70,6 +75,8 @@ struct State {
     ill: BTreeSet<InstanceId>,
     one_offs: BTreeSet<InstanceId>,
     detached: Vec<DetachedEnd>,
+    given: BTreeMap<(EnvironmentId, ServiceName), Archives>,
+    left: BTreeMap<String, Vec<u8>>,
 }
 
 impl State {
@@ -307,6 +314,25 @@ impl Engine for WorldEngine {
         self.0
             .change(|state| state.destroyed.push((environment.clone(), volumes)));
         Ok(())
+    }
+
+    async fn give_files(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+        archives: &[PathBuf],
+    ) -> Result<(), PortError> {
+        self.0.keep_given(environment, service, archives)
+    }
+
+    async fn take_files(
+        &self,
+        _: &EnvironmentId,
+        _: &ServiceName,
+        wanted: &FilesWanted,
+        archive: &Path,
+    ) -> Result<FilesTaken, PortError> {
+        self.0.pack_left(wanted, archive)
     }
 
     async fn logs(

@@ -1,8 +1,9 @@
 //! The client's methods for runs.
 
+use bytes::Bytes;
 use hyper::Method;
 
-use super::transport::Body;
+use super::transport::{Answer, Body};
 use super::{Client, Error, JsonStream, Query, segment};
 use crate::{
     AwaitedApproval, DecisionRequest, PromoteRequest, Run, RunLogLine, RunStart, RunStarted,
@@ -79,6 +80,13 @@ impl Client {
         self.command(Method::POST, &path, body).await
     }
 
+    /// Downloads the files that are kept of a job, as a tar archive.
+    pub async fn run_artifacts(&self, app: &str, number: u32, job: u32) -> Result<Archive, Error> {
+        let path = of(app, &format!("/runs/{number}/jobs/{job}/artifacts"));
+        let sent = self.transport.send(Method::GET, &path, Body::empty());
+        sent.await.map(Archive)
+    }
+
     /// Opens the log of a job.
     pub async fn run_log(
         &self,
@@ -93,6 +101,17 @@ impl Client {
         let job = filter.job;
         let path = format!("/runs/{number}/jobs/{job}/log?{}", query.0);
         self.open(&of(app, &path)).await
+    }
+}
+
+/// An archive as it comes.
+#[derive(Debug)]
+pub struct Archive(Answer);
+
+impl Archive {
+    /// Returns the next piece; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        self.0.next().await
     }
 }
 

@@ -13,8 +13,8 @@ use towpath_model::notify::{Facts, Occurrence, Origin, kind_of, origin_of, route
 use towpath_store::{EventOrder, EventQuery, NotifyProgress};
 
 use super::audience::Known;
-use super::mask::Mask;
 use crate::error::{Error, describe};
+use crate::mask::Mask;
 use crate::platform::Shared;
 
 /// How often is looked for new lines: nobody waits for a message more impatiently.
@@ -62,6 +62,7 @@ async fn turn(
     };
     let query = EventQuery {
         environment: None,
+        skips_jobs: false,
         after: Some(progress.sequence),
         before: None,
         limit: BATCH,

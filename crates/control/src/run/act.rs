@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use towpath_model::command::Request;
 use towpath_model::deployment::{Kind, Origin};
 use towpath_model::event::NewEvent;
-use towpath_model::id::{EnvironmentId, EnvironmentName, ReleaseNumber, SecretName};
+use towpath_model::id::{EnvironmentId, EnvironmentName, ReleaseNumber, SecretName, ServiceName};
 use towpath_model::pipeline::endpoint::Endpoint;
+use towpath_model::pipeline::junit::Tests;
 use towpath_model::pipeline::observation::Observation;
-use towpath_model::pipeline::run::{Job, Run};
+use towpath_model::pipeline::run::{Attempt, Job, Run};
 use towpath_model::pipeline::step::Action;
 use towpath_model::pipeline::{JOB_SERVICE, Reference};
 use towpath_model::port::Volumes;
@@ -20,7 +21,7 @@ use towpath_model::release::Rendering;
 use towpath_model::rollout::Strategy;
 
 use super::keeper::Task;
-use super::log::Collector;
+use super::log::{Collector, Kept};
 use crate::checkout::Checkout;
 use crate::error::{Error, Kind as ErrorKind, describe};
 use crate::platform::{Platform, Shared};
@@ -53,6 +54,7 @@ impl Task {
                     Box::new(move |run, now| run.refuse_job(index, reason, now))
                 })
             }
+            Action::Look { index, attempt } => self.look(*index, *attempt).await,
             Action::ClearJob { index, attempt } => {
                 self.clear_job(*index, *attempt, observation).await
             }
@@ -171,6 +173,7 @@ impl Task {
         let target = job.after.as_ref().and_then(|name| self.endpoint_of(name));
         let checkout = self.checkout().await?;
         let draft = checkout.draft_of_job(&job, variables, target).await?;
+        self.give(&job, &id).await?;
         let like = self.run.environment(&job.like);
         // Whoever wrote the commit of a fork need not be allowed to know them.
         if !self.run.push.reference.is_fork() {
@@ -187,6 +190,25 @@ impl Task {
             strategy: None,
         };
         platform.deploy_for(asked, rendering).await
+    }
+
+    /// Gives a job the artifacts of those that it needs.
+    async fn give(&self, job: &Job, id: &EnvironmentId) -> Result<(), Error> {
+        let needed = self
+            .run
+            .jobs
+            .iter()
+            .filter(|one| job.needs.contains(&one.name));
+        let kept = needed.filter(|one| one.attempts.iter().any(Attempt::has_artifacts));
+        let archives: Vec<_> = kept
+            .map(|one| self.shared.artifacts_of(&self.id, one.number))
+            .collect();
+        if archives.is_empty() {
+            return Ok(());
+        }
+        let own = ServiceName::new(JOB_SERVICE).expect("the constant is a name");
+        let engine = &self.shared.ports.engine;
+        Ok(engine.give_files(id, &own, &archives).await?)
     }
 
     /// Returns the variables that a job is given beside its own.
@@ -236,7 +258,7 @@ impl Task {
         };
         let key = (job.number, attempt);
         if let Some(collector) = self.logs.get_mut(&key) {
-            if !collector.finish().await {
+            if !collector.finish(last_words(one)).await {
                 return Ok(Done::NotYet);
             }
             self.logs.remove(&key);
@@ -268,7 +290,13 @@ impl Task {
                 }
                 let id = self.run.environment(&attempt.environment);
                 let path = self.shared.log_of(&self.id, key.0, key.1);
-                let collector = Collector::start(&self.shared, id, self.run.release, path);
+                let keep = Kept {
+                    environment: id,
+                    release: self.run.release,
+                    path,
+                    steps: job.steps.clone(),
+                };
+                let collector = Collector::start(&self.shared, keep);
                 self.logs.insert(key, collector);
             }
         }
@@ -293,6 +321,13 @@ fn or_give_up(
             ErrorKind::NotFound | ErrorKind::Refused => Ok(Done::Edit(give_up(describe(&error)))),
         },
     }
+}
+
+/// Returns what is written at the end of the log of an attempt.
+fn last_words(attempt: &Attempt) -> Vec<String> {
+    let left = attempt.left.as_ref();
+    let tests = left.and_then(|left| left.tests.as_ref());
+    tests.map(Tests::lines).unwrap_or_default()
 }
 
 /// A deployment that a run asks for.

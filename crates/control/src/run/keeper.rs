@@ -20,6 +20,7 @@ use towpath_store::{Progress, Said};
 use super::act::Done;
 use super::document;
 use super::log::Collector;
+use super::look::Looker;
 use crate::checkout::Checkout;
 use crate::error::{Error, describe};
 use crate::platform::Shared;
@@ -77,6 +78,7 @@ impl RunKeeper {
             checkout: None,
             logs: BTreeMap::new(),
             told: None,
+            lookers: BTreeMap::new(),
         };
         (Self { commands, latest }, task.run(receiver))
     }
@@ -116,6 +118,8 @@ pub(super) struct Task {
     pub(super) logs: BTreeMap<(u32, u32), Collector>,
     /// What the forge is told of it at last, once that was written down.
     told: Option<Vec<Status>>,
+    /// Who looks at what attempts left behind.
+    pub(super) lookers: BTreeMap<(u32, u32), Looker>,
 }
 
 impl Task {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use towpath_model::id::{EnvironmentId, ReleaseNumber, RunId};
+use towpath_model::pipeline::steps::{StepRecord, StepWatch};
 use towpath_model::port::{LogLine, LogQuery, PortError};
 
 use super::act::is_own;
@@ -60,30 +61,74 @@ pub struct RunLogLine {
 pub(crate) struct Collector {
     finish: CancellationToken,
     work: JoinHandle<()>,
+    heard: Heard,
+}
+
+/// What was heard of a job in its log, and what is to be said at its end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard(Arc<Mutex<Words>>);
+
+#[derive(Debug, Default)]
+struct Words {
+    steps: Vec<StepRecord>,
+    last: Vec<String>,
+}
+
+impl Heard {
+    /// Returns the steps.
+    pub(super) fn steps(&self) -> Vec<StepRecord> {
+        self.lock().steps.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Words> {
+        // Both are whole between any two statements that hold the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A log that is to be kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The environment of the attempt.
+    pub(super) environment: EnvironmentId,
+    /// The release that its rendering is of.
+    pub(super) release: ReleaseNumber,
+    /// The file, which has its name when it is whole.
+    pub(super) path: PathBuf,
+    /// The names of the job's steps.
+    pub(super) steps: Vec<String>,
 }
 
 impl Collector {
-    /// Begins to keep the log of an environment in a file, which has its name when it is whole.
-    pub(super) fn start(
-        shared: &Arc<Shared>,
-        id: EnvironmentId,
-        release: ReleaseNumber,
-        path: PathBuf,
-    ) -> Self {
+    /// Begins to keep a log.
+    pub(super) fn start(shared: &Arc<Shared>, kept: Kept) -> Self {
         let finish = CancellationToken::new();
+        let heard = Heard::default();
         let keep = Keep {
             shared: Arc::clone(shared),
-            id,
-            release,
-            path,
+            id: kept.environment,
+            release: kept.release,
+            path: kept.path,
+            steps: kept.steps,
             finish: finish.clone(),
+            heard: heard.clone(),
         };
         let work = shared.spawn(keep.run());
-        Self { finish, work }
+        Self {
+            finish,
+            work,
+            heard,
+        }
     }
 
-    /// Has the log read to its end. Returns whether that is done.
-    pub(super) async fn finish(&mut self) -> bool {
+    /// Returns what is heard of the job, now and later.
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.clone()
+    }
+
+    /// Has the log read to its end, and these lines written there. Returns whether that is done.
+    pub(super) async fn finish(&mut self, last_words: Vec<String>) -> bool {
+        self.heard.lock().last = last_words;
         self.finish.cancel();
         if !self.work.is_finished() {
             return false;
@@ -100,7 +145,9 @@ struct Keep {
     id: EnvironmentId,
     release: ReleaseNumber,
     path: PathBuf,
+    steps: Vec<String>,
     finish: CancellationToken,
+    heard: Heard,
 }
 
 impl Keep {
@@ -132,6 +179,7 @@ impl Keep {
         let mut lines = self.shared.ports.engine.logs(&self.id, &query).await?;
         let failed = |error: io::Error| self.failed(&error);
         let mut writer = Writer::create(&part(&self.path)).await.map_err(failed)?;
+        let mut steps = StepWatch::new(&self.steps);
         let mut reach = Reach::default();
         while !self.finish.is_cancelled() {
             let next = tokio::time::timeout(LOOK_EVERY, lines.next()).await;
@@ -139,6 +187,7 @@ impl Keep {
                 Ok(Ok(Some(line))) => {
                     reach.note(&line);
                     let line = hidden(line, &secrets);
+                    self.hear(&line, &mut steps);
                     writer.write(&line).await.map_err(failed)?;
                 }
                 Ok(Err(error)) => return Err(error.into()),
@@ -151,6 +200,11 @@ impl Keep {
         }
         drop(lines);
         self.keep_rest(&mut writer, reach, &secrets).await?;
+        let last_words = self.heard.lock().last.clone();
+        for text in last_words {
+            let line = self.own(text);
+            writer.write(&line).await.map_err(failed)?;
+        }
         writer.close().await.map_err(failed)?;
         tokio::fs::rename(part(&self.path), &self.path)
             .await
@@ -188,6 +242,24 @@ impl Keep {
         PortError::Failed {
             attempted: format!("keeping the log of {}", self.id),
             reason: error.to_string(),
+        }
+    }
+
+    /// Tells how far the steps are, when a line says so.
+    fn hear(&self, line: &RunLogLine, steps: &mut StepWatch) {
+        if is_own(&line.service) && steps.hear(&line.text, line.at) {
+            self.heard.lock().steps = steps.steps().to_vec();
+            self.shared.ring();
+        }
+    }
+
+    /// Makes a line of ours.
+    fn own(&self, text: String) -> RunLogLine {
+        RunLogLine {
+            at: self.shared.ports.clock.now(),
+            service: crate::SYSTEM.to_owned(),
+            stream: "stdout".to_owned(),
+            text,
         }
     }
 

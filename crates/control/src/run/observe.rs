@@ -22,13 +22,20 @@ impl Task {
     /// Observes the environments of the run.
     pub(super) async fn observe(&self) -> Result<Observation, Error> {
         let mut jobs = BTreeMap::new();
-        let attempts = self.run.jobs.iter().flat_map(|job| &job.attempts);
-        for attempt in attempts.filter(|attempt| !attempt.is_cleared) {
+        let mut attempts = Vec::new();
+        for job in &self.run.jobs {
+            let own = job.attempts.iter().filter(|one| !one.is_cleared);
+            attempts.extend(own.map(|attempt| (job.number, attempt)));
+        }
+        for (job, attempt) in attempts {
             let id = self.run.environment(&attempt.environment);
             if self.shared.keeper(&id).is_ok() {
                 let origin = self.origin(attempt.number);
                 let deployment = self.shared.deployment_for(&id, origin).await?;
-                jobs.insert(attempt.environment.clone(), JobEnvironment { deployment });
+                let log = self.logs.get(&(job, attempt.number));
+                let steps = log.map(|log| log.heard().steps()).unwrap_or_default();
+                let seen = JobEnvironment { deployment, steps };
+                jobs.insert(attempt.environment.clone(), seen);
             }
         }
         let mut targets: BTreeMap<EnvironmentName, TargetEnvironment> = BTreeMap::new();

@@ -105,6 +105,7 @@ impl Site {
     /// Returns what happened in an environment, oldest first.
     async fn told(&self, name: &str) -> Vec<String> {
         let query = EventQuery {
+            skips_jobs: false,
             environment: Some(id(name)),
             after: None,
             before: None,

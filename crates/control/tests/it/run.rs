@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use towpath_control::{BringRelease, Brought, Decision, Error, Kind, Promote};
+use towpath_control::{BringRelease, Brought, Decision, Error, Kind, Promote, RunLogQuery};
 use towpath_model::id::{Digest, EnvironmentId, ReleaseNumber, RunId, RunNumber};
 use towpath_model::pipeline::run::{JobState, Outcome, Run, TargetState};
 use towpath_model::pipeline::{Push, Reference};
 use towpath_model::tree::{EntryKind, Tree, TreePath};
+use towpath_model::workload::SecretValue;
 use towpath_testkit::world::World;
 
 use crate::site::{Site, open};
@@ -89,6 +90,16 @@ impl Site {
         }
         let run = self.platform.show_run(&id(number)).await.unwrap();
         panic!("never {what}: {run:#?}");
+    }
+
+    async fn run_until_seen(&self, number: u32, mut done: impl FnMut(&Run) -> bool) {
+        for _ in 0..4_000 {
+            if done(&self.platform.show_run(&id(number)).await.unwrap()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("never done");
     }
 
     pub(crate) async fn restarted(self) -> Self {
@@ -340,4 +351,122 @@ async fn what_is_stable_says_what_a_push_waits_for_and_a_release_that_was_never_
     assert!(words.contains("jobs of release 3 did not pass"), "{words}");
     let brought = site.platform.bring_release(&live, bring(2)).await.unwrap();
     assert!(matches!(brought, Brought::Run(..)), "{brought:?}");
+}
+
+/// A job that leaves reports and files behind, one that needs them, and one that fails with a secret
+/// in its last words.
+const LEAVES: &str = "
+app: shop
+services: { web: { process: { command: serve, source: true } } }
+environments: { dev: {} }
+pipeline:
+  - { name: build, run: done, reports: '**/*.xml', artifacts: [dist] }
+  - { name: next, run: done, needs: [build] }
+  - { name: greedy, run: done, artifacts: [nothing] }
+  - { name: fails, run: bad, secrets: { KEY: key }, artifacts: { paths: [dist], when: always } }
+";
+
+const REPORT: &[u8] =
+    b"<testsuite><testcase name='adds'/>\n<testcase classname='Cart' name='sends'>\
+<failure message='got the last line'/></testcase></testsuite>";
+
+#[tokio::test]
+async fn what_jobs_leave_behind_is_kept_read_and_given_to_those_that_need_it() {
+    let site = Site::new().await;
+    let dev: EnvironmentId = "shop/dev".parse().unwrap();
+    site.platform.create_environment(&dev, "ada").await.unwrap();
+    let key = "key".parse().unwrap();
+    // Instances of the world end with this line.
+    let value = SecretValue::new(b"the last line".to_vec());
+    let set = site.platform.set_secret(&dev, &key, &value, "ada");
+    set.await.unwrap();
+    let files: [(&str, &[u8]); 4] = [
+        ("dist/app", b"program"),
+        ("reports/a.xml", REPORT),
+        ("reports/b.xml", b"<testsuite>\n<broken"),
+        ("src/main", b"text"),
+    ];
+    site.world.set_left(&files);
+    site.push("one", LEAVES).await.unwrap();
+    let run = site.run_until(1, "settled", Run::is_settled).await;
+    let [build, next, greedy, fails] = &run.jobs[..] else {
+        panic!("{run:#?}");
+    };
+    assert_eq!(build.state, JobState::Succeeded, "{build:#?}");
+    let left = build.attempts[0].left.as_ref().unwrap();
+    let tests = left.tests.as_ref().unwrap();
+    assert_eq!((tests.files, tests.tests, tests.failures), (1, 2, 1));
+    assert_eq!(tests.unreadable.len(), 1, "{tests:?}");
+    let broken = tests.unreadable.first().unwrap();
+    assert!(broken.starts_with("reports/b.xml:2: "), "{broken}");
+    assert_eq!(left.artifacts.as_ref().unwrap().files, 1);
+    assert_eq!(next.state, JobState::Succeeded);
+    let own = "job".parse().unwrap();
+    let environment = run.environment(&next.attempts[0].environment);
+    let given = site.world.given_files(&environment, &own);
+    assert_eq!(given.len(), 1);
+    let file = site.platform.run_artifacts(&id(1), build.number).await;
+    let mut bytes = Vec::new();
+    let mut file = file.unwrap();
+    tokio::io::AsyncReadExt::read_to_end(&mut file, &mut bytes)
+        .await
+        .unwrap();
+    assert_eq!(bytes, given[0]);
+    let none = site.platform.run_artifacts(&id(1), next.number).await;
+    assert_eq!(none.unwrap_err().kind(), Kind::NotFound);
+    let reason = "its artifacts cannot be kept: no file is called nothing".to_owned();
+    assert_eq!(greedy.state, JobState::Failed { reason });
+    assert!(fails.attempts[0].has_artifacts());
+    // The end of the log says what the reports said, and nothing has the value of the secret.
+    let query = RunLogQuery {
+        job: build.number,
+        attempt: None,
+        follow: true,
+        only_job: true,
+    };
+    let mut log = site.platform.run_log(&id(1), &query).await.unwrap();
+    let mut lines = Vec::new();
+    while let Some(line) = log.next().await.unwrap() {
+        lines.push(line.text);
+    }
+    let wanted = [
+        "job-1 speaks",
+        "tests: 2 tests, 1 failed in 0.0 s",
+        "  failed: Cart: sends: got the last line",
+    ];
+    assert_eq!(lines[..3], wanted, "{lines:?}");
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_job_are_written_down_without_the_values_of_its_secrets() {
+    let site = Site::new().await;
+    let dev: EnvironmentId = "shop/dev".parse().unwrap();
+    site.platform.create_environment(&dev, "ada").await.unwrap();
+    let key = "key".parse().unwrap();
+    let value = SecretValue::new(b"the last line".to_vec());
+    let set = site.platform.set_secret(&dev, &key, &value, "ada");
+    set.await.unwrap();
+    site.push("one", LEAVES).await.unwrap();
+    let mut seen = false;
+    let is_settled = |run: &Run| {
+        let job = run.jobs.last().unwrap();
+        if let Some(attempt) = job.attempts.first()
+            && let Ok(snapshot) = site
+                .platform
+                .snapshot(&run.environment(&attempt.environment))
+        {
+            let text = format!("{snapshot:?}");
+            assert!(!text.contains("the last line"), "{text}");
+            seen |= text.contains("\"***\"");
+        }
+        run.is_settled()
+    };
+    site.run_until_seen(1, is_settled).await;
+    assert!(seen, "nobody saw how the job ended");
+    let query = towpath_control::EventQuery::default();
+    let events = site.platform.events(&query).await.unwrap();
+    assert!(
+        !format!("{events:?}").contains("the last line"),
+        "{events:?}"
+    );
 }

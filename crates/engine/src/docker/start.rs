@@ -20,7 +20,7 @@ use super::names::{self, Labelled};
 use super::naming::Naming;
 use super::shared::{Shared, Work};
 use super::state::{PinnedImage, Record, Stage};
-use super::{exec, given, image, mounts, network, stop};
+use super::{exec, files, given, image, mounts, network, stop};
 
 /// A start that was asked for.
 pub(super) struct Order {
@@ -215,6 +215,7 @@ async fn make(shared: &Arc<Shared>, order: &Order) -> Result<(Docker, Made), Tro
     let Made::New(id) = &made else {
         return Ok((docker, made));
     };
+    files::give(shared, &docker, &start.id, container, id).await?;
     for (name, endpoint) in further {
         let request = NetworkConnectRequest {
             container: id.clone(),

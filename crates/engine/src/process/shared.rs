@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, WorkloadId};
+use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber, ServiceName, WorkloadId};
 use towpath_model::observation::{ArtifactState, InstanceState, ObservedInstance};
 use towpath_model::port::{Capabilities, Clock, EngineObservation, InstanceStart, PortError, Stop};
 
@@ -167,6 +167,19 @@ impl Shared {
     /// Looks at an instance, if it is known.
     pub(super) fn look<T>(&self, id: &InstanceId, at: impl FnOnce(&Instance) -> T) -> Option<T> {
         self.lock().get(&id.environment)?.instances.get(id).map(at)
+    }
+
+    /// Returns where the newest instance of a service runs, or ran.
+    pub(super) fn workspace(
+        &self,
+        environment: &EnvironmentId,
+        service: &ServiceName,
+    ) -> Option<PathBuf> {
+        let known = self.lock();
+        let instances = known.get(environment)?.instances.iter();
+        let own = instances.filter(|(id, _)| &id.service == service);
+        let (_, newest) = own.max_by_key(|(id, _)| id.number)?;
+        Some(newest.file.as_ref()?.directory.clone())
     }
 
     /// Forgets an instance that could not be written down, or was removed.

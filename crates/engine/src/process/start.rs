@@ -21,6 +21,7 @@ use super::state::StateFile;
 use super::{secrets, variables};
 use crate::shim::files;
 use crate::shim::launch::{Credentials, Launch, Program, Streams};
+use crate::workspace;
 
 /// A start that was asked for.
 pub(super) struct Order {
@@ -76,6 +77,13 @@ fn make(shared: &Shared, order: &Order, directory: &Path, plan: &Plan) -> Result
             make_private(&volume, user)
                 .map_err(|error| format!("cannot make the volume `{}`: {error}", mount.volume))?;
         }
+    }
+    let service = &order.start.id.service;
+    let own = shared.layout.environment(&order.start.id.environment);
+    let given = workspace::given(&own, service);
+    for archive in given.map_err(|error| format!("cannot look for given files: {error}"))? {
+        workspace::unpack(&archive, &plan.state.directory)
+            .map_err(|error| format!("cannot take given files apart: {error}"))?;
     }
     let mut environment = plan.state.environment.clone();
     let secret_variables = secrets::variables(&plan.state.secrets)

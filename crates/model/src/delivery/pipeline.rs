@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Engine, schema};
 use crate::duration;
 use crate::id::{EnvironmentName, JobName, SecretName, ServiceName};
+use crate::pipeline::steps;
 use crate::pipeline::window::{Freeze, Window};
 use crate::workload::Command;
 
@@ -32,9 +33,13 @@ pub struct JobSettings {
     #[schemars(with = "schema::AppNameText")]
     pub name: JobName,
     /// What to run: a line or several for the shell, which stops at the first that fails, or a list
-    /// of words.
-    #[schemars(with = "schema::OneOrMany")]
-    pub run: Command,
+    /// of words. This or `steps`.
+    #[schemars(with = "Option<schema::OneOrMany>")]
+    pub run: Option<Command>,
+    /// What to run, in parts with names: one after another in the same directory, up to the first
+    /// that fails. Each has a shell of its own: what it sets is gone in the next.
+    #[schemars(default)]
+    pub steps: Vec<StepSettings>,
     /// Services of the Compose files, of which the job has instances of its own that are well before
     /// it starts, and what those depend on. One whose profile no environment has is only for jobs.
     #[schemars(with = "Vec<String>", default)]
@@ -76,6 +81,36 @@ pub struct JobSettings {
     pub timeout: Option<Duration>,
     /// How often it is tried again when it failed. Default: 0.
     pub retries: Option<u32>,
+    /// JUnit files that are read when the job is over, whether it passed or not: `target/junit/*.xml`.
+    /// `*` stands for anything but `/`, `**` for anything.
+    #[schemars(with = "schema::OneOrMany", default)]
+    pub reports: Vec<String>,
+    /// Files that are kept when the job passed, as long as its log is: `[dist/**]`, or a mapping with
+    /// `paths` and `when`. Jobs that need this one find them at the same paths. 512 MiB at most.
+    #[schemars(with = "Option<schema::ArtifactsText>")]
+    pub artifacts: Option<ArtifactSettings>,
+}
+
+/// Files that a job makes for others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactSettings {
+    /// Their paths, or those of directories that they are in.
+    pub paths: Vec<String>,
+    /// Whether they are kept also when the job did not pass.
+    #[serde(default)]
+    pub always: bool,
+}
+
+/// One step of a job.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct StepSettings {
+    /// The name, on one line.
+    pub name: String,
+    /// What to run: a line or several for the shell, which stops at the first that fails, or a list
+    /// of words.
+    #[schemars(with = "schema::OneOrMany")]
+    pub run: Command,
 }
 
 /// What has to be true of a push. What is left out is true.
@@ -201,6 +236,14 @@ impl JobSettings {
     /// Returns the engine that the job needs, as far as the job itself says it.
     pub fn engine(&self) -> Option<Engine> {
         self.image.as_ref().map(|_| Engine::Docker)
+    }
+
+    /// Returns what the job runs.
+    pub fn command(&self) -> Command {
+        match &self.run {
+            Some(command) => command.clone(),
+            None => Command::Shell(steps::script(&self.steps)),
+        }
     }
 }
 

@@ -164,6 +164,30 @@ text_schema! {
     OneOrMany: {
         "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
     }
+    /// Paths, or paths and when they are kept.
+    ArtifactsText: {
+        "anyOf": [
+            { "type": "string", "examples": ["dist/**"] },
+            { "type": "array", "items": { "type": "string" } },
+            {
+                "type": "object",
+                "properties": {
+                    "paths": {
+                        "description": "The paths. `*` stands for anything but `/`, `**` for anything.",
+                        "anyOf": [
+                            { "type": "string" }, { "type": "array", "items": { "type": "string" } }
+                        ]
+                    },
+                    "when": {
+                        "description": "When they are kept. Default: `passed`.",
+                        "type": "string", "enum": ["passed", "always"]
+                    }
+                },
+                "required": ["paths"],
+                "additionalProperties": false
+            }
+        ]
+    }
     /// A share, or a step with its settings.
     StepText: {
         "anyOf": [

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::demand::Demands;
+use super::steps::StepRecord;
 use crate::deployment::Deployment;
 use crate::id::{EnvironmentName, ReleaseNumber};
 
@@ -23,6 +24,8 @@ pub struct Observation {
 pub struct JobEnvironment {
     /// Its deployment; there is only ever one.
     pub deployment: Option<Deployment>,
+    /// How its steps go, as its log says; none where nobody reads it now.
+    pub steps: Vec<StepRecord>,
 }
 
 /// An environment that the release is brought to.

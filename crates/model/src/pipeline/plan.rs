@@ -232,6 +232,9 @@ fn made(wanted: &[&JobSettings], like: &EnvironmentName) -> Vec<Job> {
                     .clone()
                     .or_else(|| settings.after.clone())
                     .unwrap_or_else(|| like.clone()),
+                steps: settings.steps.iter().map(|one| one.name.clone()).collect(),
+                reports: settings.reports.clone(),
+                artifacts: settings.artifacts.clone(),
                 state: JobState::Waiting,
                 attempts: Vec::new(),
             });

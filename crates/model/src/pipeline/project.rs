@@ -27,6 +27,9 @@ const SOURCE: &str = "/source";
 /// Where a container has its own copy of it, in which the job runs.
 const WORKSPACE: &str = "/workspace";
 
+/// Where a container finds what it is given, before its own copy of the source tree is made.
+const GIVEN: &str = "/given";
+
 /// How long a job's environment may go without progress: the run has deadlines of its own, which are
 /// shorter.
 const PATIENCE: Duration = Duration::from_hours(24 * 7);
@@ -54,6 +57,13 @@ pub struct JobInputs<'a> {
     pub tree: &'a BTreeMap<String, Digest>,
     /// The content of the files that the rendering needs.
     pub files: &'a BTreeMap<String, String>,
+}
+
+/// Returns where a container has to find the files that it is given; `None` for its working directory
+/// itself. A container that makes its workspace from the source tree lays them over that.
+pub fn place_of_given(container: &Container) -> Option<&'static str> {
+    let has_tree = container.mounts.iter().any(|mount| mount.target == SOURCE);
+    has_tree.then_some(GIVEN)
 }
 
 /// Returns where the settings of a job stand in the delivery file's list.
@@ -212,7 +222,7 @@ fn project(
     if let Some(image) = &settings.image {
         job.image = Some(filled_in(image, inputs.variant));
     }
-    let mut words = words(&settings.run);
+    let mut words = words(&settings.command());
     if engine == Engine::Docker && !has_own {
         job.volumes.push(Mount {
             kind: MountKind::Bind,
@@ -221,7 +231,7 @@ fn project(
             read_only: true,
             ..Mount::default()
         });
-        words = in_workspace(words);
+        words = in_workspace(&mut job, words);
     }
     job.command = Some(words);
     job.extra_hosts
@@ -279,7 +289,7 @@ fn delivery(
     let mut own: ServiceSettings = own
         .and_then(|name| file.services.get(name).cloned())
         .unwrap_or_default();
-    own.process.command = Some(settings.run.clone());
+    own.process.command = Some(settings.command());
     own.process
         .environment
         .extend(variables(inputs, settings, view));
@@ -332,9 +342,11 @@ fn words(command: &Command) -> Vec<String> {
 }
 
 /// Has a command run in a copy of the source tree that it may write to.
-fn in_workspace(words: Vec<String>) -> Vec<String> {
+fn in_workspace(job: &mut Service, words: Vec<String>) -> Vec<String> {
+    job.working_dir = Some(WORKSPACE.to_owned());
     let line = format!(
-        "mkdir -p {WORKSPACE} && cp -a {SOURCE}/. {WORKSPACE}/ && cd {WORKSPACE} && exec \"$@\""
+        "mkdir -p {WORKSPACE} && cp -a {SOURCE}/. {WORKSPACE}/ && cd {WORKSPACE} && \
+         if [ -d {GIVEN} ]; then cp -a {GIVEN}/. {WORKSPACE}/; fi && exec \"$@\""
     );
     let shell = ["/bin/sh", "-c", line.as_str(), "job"].map(str::to_owned);
     shell.into_iter().chain(words).collect()

@@ -7,9 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::junit::Tests;
 use super::push::Push;
+use super::steps::StepRecord;
 use super::window::{Freeze, Window};
-use crate::delivery::pipeline::Approvals;
+use crate::delivery::pipeline::{Approvals, ArtifactSettings};
 use crate::duration;
 use crate::id::{
     AppName, DeploymentNumber, EnvironmentId, EnvironmentName, JobName, ReleaseNumber, RunNumber,
@@ -107,6 +109,15 @@ pub struct Job {
     pub retries: u32,
     /// The environment that its own is like.
     pub like: EnvironmentName,
+    /// The names of its steps; none where it is a single command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<String>,
+    /// The test reports that it leaves behind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<String>,
+    /// The files that it makes for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<ArtifactSettings>,
     /// How far it is.
     pub state: JobState,
     /// The attempts, oldest first.
@@ -121,6 +132,11 @@ impl Job {
             return self.name.to_string();
         }
         format!("{} ({})", self.name, values.join(", "))
+    }
+
+    /// Tells whether something is to be looked at when its program is over.
+    pub fn leaves_something(&self) -> bool {
+        !self.steps.is_empty() || !self.reports.is_empty() || self.artifacts.is_some()
     }
 
     /// Tells whether it is over.
@@ -170,12 +186,30 @@ pub struct Attempt {
     pub asked_at: Timestamp,
     /// When the job's own program was started.
     pub started_at: Option<Timestamp>,
+    /// How its steps went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepRecord>,
+    /// How its program ended, while what it leaves behind is still being looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Verdict>,
+    /// What it left behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     /// How it ended.
     pub verdict: Option<Verdict>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Whether its log is kept and its environment is gone.
     pub is_cleared: bool,
+}
+
+impl Attempt {
+    /// Tells whether files of it are kept.
+    pub fn has_artifacts(&self) -> bool {
+        self.left
+            .as_ref()
+            .is_some_and(|left| left.artifacts.is_some())
+    }
 }
 
 /// How an attempt ended.
@@ -191,6 +225,32 @@ pub enum Verdict {
     },
     /// It was stopped.
     Cancelled,
+}
+
+/// What an attempt left behind, as far as the job says that somebody wants it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// What its test reports say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<Tests>,
+    /// The files that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
+    /// Why the files cannot be kept: the job fails with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What is good to know of it, each in one sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The files that are kept of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifacts {
+    /// How many.
+    pub files: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
 }
 
 /// One environment that a release is brought to.

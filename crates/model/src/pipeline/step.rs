@@ -22,6 +22,13 @@ pub enum Action {
         /// The place of the job in the run's list.
         index: usize,
     },
+    /// Look at what an attempt left behind whose program is over.
+    Look {
+        /// The place of the job in the run's list.
+        index: usize,
+        /// The number of the attempt.
+        attempt: u32,
+    },
     /// Keep the log of an attempt, and remove its environment.
     ClearJob {
         /// The place of the job in the run's list.
@@ -156,6 +163,11 @@ impl Turn<'_> {
                 if attempt.verdict.is_some() && !attempt.is_cleared {
                     let attempt = attempt.number;
                     actions.push(Action::ClearJob { index, attempt });
+                } else if attempt.finding.is_some() {
+                    if attempt.verdict.is_none() && attempt.left.is_none() {
+                        let attempt = attempt.number;
+                        actions.push(Action::Look { index, attempt });
+                    }
                 } else if attempt.verdict.is_none()
                     && seen.is_none_or(|seen| seen.deployment.is_none())
                 {

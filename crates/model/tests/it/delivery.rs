@@ -208,6 +208,14 @@ const REFUSED: &[(&str, &str)] = &[
         "pipeline:\n  - { run: make }\n  - { name: unit, run: make, stepz: 1 }\n",
     ),
     (
+        "a job with a command and steps, with neither, with bad steps, and with reports outside",
+        "pipeline:\n  - { name: a, run: x, steps: [{ name: b, run: c }] }\n  - { name: b, steps: [] }\n  - name: c\n    steps:\n      - { name: d, run: x }\n      - { name: d, run: x }\n      - { name: \"e\\n\", run: x }\n    reports: [ok/*.xml, ../x]\n",
+    ),
+    (
+        "steps that are none",
+        "pipeline:\n  - name: a\n    steps: [make, { name: b }, { run: c }, { name: d, run: e, when: f }]\n  - { name: b }\n",
+    ),
+    (
         "jobs that wait for one another and for nobody",
         "pipeline:\n  - { name: a, run: x, needs: [b] }\n  - { name: b, run: x, needs: [a, c], after: qa }\n",
     ),

@@ -1,6 +1,8 @@
 //! Runs: what a push begins, how jobs and deliveries follow one another, what people may decide.
 
 mod gates;
+mod jobs;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use towpath_model::id::{
 use towpath_model::pipeline::command::Refusal;
 use towpath_model::pipeline::observation::{JobEnvironment, Observation, TargetEnvironment};
 use towpath_model::pipeline::plan::{plan, promotion};
-use towpath_model::pipeline::run::{JobState, Outcome, Run, TargetState};
+use towpath_model::pipeline::run::{JobState, Left, Outcome, Run, TargetState};
 use towpath_model::pipeline::step::{Action, step};
 use towpath_model::pipeline::{Push, Reference};
 use towpath_model::release::Rendering;
@@ -90,6 +92,10 @@ struct Play {
     events: Vec<NewEvent>,
     /// What was done, in words.
     deeds: Vec<String>,
+    /// What jobs leave behind.
+    left: Left,
+    /// Nobody can look at what they leave behind.
+    is_blind: bool,
 }
 
 impl Play {
@@ -116,6 +122,8 @@ impl Play {
             now,
             events: Vec::new(),
             deeds: Vec::new(),
+            left: Left::default(),
+            is_blind: false,
         }
     }
 
@@ -147,8 +155,20 @@ impl Play {
                 self.deeds.push(format!("start {}", job.label()));
                 let environment = job.attempts.last().unwrap().environment.clone();
                 let deployment = Some(self.deployment(&environment, 1));
-                let seen = JobEnvironment { deployment };
+                let seen = JobEnvironment {
+                    deployment,
+                    ..JobEnvironment::default()
+                };
                 self.seen.jobs.insert(environment, seen);
+            }
+            Action::Look { .. } if self.is_blind => {}
+            Action::Look { index, attempt } => {
+                let label = self.run.jobs[*index].label();
+                self.deeds.push(format!("look at {label}"));
+                let attempts = &mut self.run.jobs[*index].attempts;
+                let mut attempts = attempts.iter_mut();
+                let one = attempts.find(|one| one.number == *attempt).unwrap();
+                one.left = Some(self.left.clone());
             }
             Action::ClearJob { index, attempt } => {
                 let attempts = &mut self.run.jobs[*index].attempts;

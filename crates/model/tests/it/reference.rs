@@ -31,6 +31,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("SmtpSettings", "notify.NAME.smtp"),
     ("WebhookSettings", "notify.NAME.webhook"),
     ("JobSettings", "pipeline"),
+    ("StepSettings", "pipeline.steps"),
     ("Condition", "pipeline.if"),
     ("DeploySettings", "environments.NAME.deploy"),
     ("Approvals", "environments.NAME.deploy.approvals"),

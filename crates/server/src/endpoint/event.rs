@@ -30,12 +30,15 @@ pub(crate) struct Wanted {
     environment: Option<EnvironmentId>,
     after: Option<u64>,
     limit: Option<u32>,
+    #[serde(default)]
+    jobs: bool,
 }
 
 impl Wanted {
     fn newest(&self) -> EventQuery {
         EventQuery {
             environment: self.environment.clone(),
+            skips_jobs: !self.jobs,
             after: self.after,
             limit: self.limit.unwrap_or(100).min(BATCH),
             order: EventOrder::NewestFirst,
@@ -48,6 +51,7 @@ impl Wanted {
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "event_list",
 params(
     ("environment" = Option<String>, Query, description = "only those of this environment, `app/environment`"),
+    ("jobs" = Option<bool>, Query, description = "also those of the environments in which jobs of pipelines run"),
     ("after" = Option<u64>, Query, description = "only those after this place in the trail"),
     ("limit" = Option<u32>, Query, description = "at most so many: the latest ones; 100 when absent, 1000 at the most"),
 ),
@@ -69,6 +73,7 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/v1/events/stream", tag = "events", operation_id = "event_follow",
 params(
     ("environment" = Option<String>, Query, description = "only those of this environment, `app/environment`"),
+    ("jobs" = Option<bool>, Query, description = "also those of the environments in which jobs of pipelines run"),
     ("after" = Option<u64>, Query, description = "only those after this place in the trail"),
     ("limit" = Option<u32>, Query, description = "begin with at most so many that are there"),
 ),

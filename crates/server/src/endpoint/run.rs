@@ -347,3 +347,24 @@ pub(crate) async fn log(
     });
     Ok(stream::lines(values))
 }
+
+/// Downloads the files that are kept of a job, as a tar archive with paths from the job's directory.
+#[utoipa::path(get, path = "/v1/apps/{app}/runs/{number}/jobs/{job}/artifacts", tag = "runs", operation_id = "run_artifacts",
+params(
+    ("app" = String, Path, description = "the app"), ("number" = u32, Path, description = "the run"),
+    ("job" = u32, Path, description = "the job, by its number within the run"),
+),
+responses(
+    (status = 200, body = Vec<u8>, content_type = "application/x-tar"),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn artifacts(
+    State(context): State<Context>,
+    Params((app, number, job)): Params<(AppName, u32, u32)>,
+) -> Result<Response, Error> {
+    let archive = context
+        .platform
+        .run_artifacts(&id((app, number)), job)
+        .await?;
+    Ok(stream::archive(archive))
+}

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use serde::Serialize;
+use tokio_util::io::ReaderStream;
 
 /// The time between two comments that show that the stream lives.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
@@ -23,6 +24,13 @@ pub(crate) fn events<T: Serialize + 'static>(
         .map(move |value| Ok::<_, Infallible>(Event::default().event(name).data(json(&value))));
     let alive = KeepAlive::new().interval(ALIVE_EVERY);
     Sse::new(events).keep_alive(alive).into_response()
+}
+
+/// Answers with a tar archive.
+pub(crate) fn archive(file: tokio::fs::File) -> Response {
+    let pieces = ReaderStream::with_capacity(file, 64 * 1024);
+    let headers = [(CONTENT_TYPE, "application/x-tar")];
+    (headers, Body::from_stream(pieces)).into_response()
 }
 
 /// Answers with a line for each value.

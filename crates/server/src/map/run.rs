@@ -2,7 +2,9 @@
 
 use towpath_api as api;
 use towpath_control::{Awaited, RunLogLine};
+use towpath_model::pipeline::junit::Tests;
 use towpath_model::pipeline::run::{Gate, Job, JobState, Run, State, Target, TargetState};
+use towpath_model::pipeline::steps::{StepRecord, StepState};
 
 pub(crate) fn run(run: &Run) -> api::Run {
     api::Run {
@@ -56,6 +58,7 @@ fn job(job: &Job) -> api::RunJob {
         JobState::Cancelled => (Part::Cancelled, None),
     };
     let last = job.attempts.last();
+    let left = last.and_then(|last| last.left.as_ref());
     api::RunJob {
         number: job.number,
         label: job.label(),
@@ -67,6 +70,52 @@ fn job(job: &Job) -> api::RunJob {
         attempts: u32::try_from(job.attempts.len()).unwrap_or(u32::MAX),
         started_at: last.map(|attempt| attempt.asked_at),
         ended_at: last.and_then(|attempt| attempt.ended_at),
+        steps: last.map_or_else(Vec::new, |last| last.steps.iter().map(step).collect()),
+        tests: left.and_then(|left| left.tests.as_ref()).map(tests),
+        artifacts: left
+            .and_then(|left| left.artifacts.as_ref())
+            .map(|kept| api::RunArtifacts {
+                files: kept.files,
+                bytes: kept.bytes,
+            }),
+    }
+}
+
+fn step(step: &StepRecord) -> api::RunStep {
+    use api::RunPartState as Part;
+    let (state, code) = match step.state {
+        StepState::Waiting => (Part::Waiting, None),
+        StepState::Running => (Part::Running, None),
+        StepState::Passed => (Part::Succeeded, None),
+        StepState::Failed { code } => (Part::Failed, Some(code)),
+        StepState::Stopped => (Part::Cancelled, None),
+        StepState::Skipped => (Part::Skipped, None),
+    };
+    api::RunStep {
+        name: step.name.clone(),
+        state,
+        code,
+        started_at: step.started_at,
+        ended_at: step.ended_at,
+    }
+}
+
+fn tests(tests: &Tests) -> api::RunTests {
+    let failed = tests.failed.iter().map(|test| api::RunFailedTest {
+        class: test.class.clone(),
+        name: test.name.clone(),
+        message: test.message.clone(),
+    });
+    api::RunTests {
+        files: tests.files,
+        tests: tests.tests,
+        failures: tests.failures,
+        errors: tests.errors,
+        skipped: tests.skipped,
+        time_ms: u64::try_from(tests.time.as_millis()).unwrap_or(u64::MAX),
+        failed: failed.collect(),
+        unreadable: tests.unreadable.clone(),
+        lines: tests.lines(),
     }
 }
 

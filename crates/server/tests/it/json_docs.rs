@@ -26,6 +26,7 @@ test says when it is not up to date.
 | `runs show`, `runs cancel`, `runs retry`, `approve`, `reject` | a `Run` |
 | `approvals` | a list of `AwaitedApproval` |
 | `runs logs` | a line with a `RunLogLine` each |
+| `runs artifacts` | a list of `job`, `path`, `bytes` |
 | `status` | an `Environment` |
 | `releases` | a list of `Release` |
 | `deployments` | a list of `Deployment` |

@@ -203,6 +203,7 @@ pub(crate) struct Releases {
 
 /// Arguments of `events`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Events {
     #[command(subcommand)]
@@ -212,6 +213,9 @@ pub(crate) struct Events {
     /// The same
     #[arg(long, short = 'e', value_name = "NAME", conflicts_with = "environment")]
     pub(crate) env: Option<String>,
+    /// Also those of the environments in which jobs of pipelines run
+    #[arg(long)]
+    pub(crate) all: bool,
     /// How many: the latest ones
     #[arg(long, default_value_t = 50)]
     pub(crate) limit: u32,

@@ -1,5 +1,7 @@
 //! The arguments of commands on runs: which one, and what is decided.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Files, Target};
@@ -32,6 +34,8 @@ pub(crate) enum RunsCommand {
     Watch(OnRun),
     /// Show what a job wrote
     Logs(RunsLogs),
+    /// List the files that jobs of a run made for others, or download them
+    Artifacts(RunsArtifacts),
     /// Stop a run, its jobs, and the deployment that is under way
     Cancel(OnRun),
     /// Try again what failed of a run
@@ -106,6 +110,24 @@ pub(crate) struct RunsLogs {
     #[arg(long, short)]
     pub(crate) follow: bool,
     /// Print JSON, a line for each line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `runs artifacts`.
+#[derive(Debug, Args)]
+pub(crate) struct RunsArtifacts {
+    /// The run
+    pub(crate) number: u32,
+    /// The job, by its name; all of them when absent
+    pub(crate) job: Option<String>,
+    /// The app, where it is not that of this directory
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Write the files to this directory
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

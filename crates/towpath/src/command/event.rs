@@ -29,6 +29,7 @@ pub(crate) async fn run(arguments: &Events, settings: &Settings) -> Result<ExitC
     };
     let filter = EventFilter {
         environment,
+        jobs: arguments.all,
         after: None,
         limit: Some(arguments.limit),
     };

@@ -1,6 +1,8 @@
 //! `towpath runs`, `promote`, `approve` and `reject`: begin runs, look at them, decide on them. `towpath
 //! run` is another thing: a one-off instance of a service.
 
+mod artifacts;
+mod describe;
 mod watch;
 
 pub(crate) use watch::{Until, watch};
@@ -38,6 +40,7 @@ pub(crate) async fn run(arguments: &Runs, settings: &Settings) -> Result<ExitCod
             watch(&client, &app, number, Until::End, on.json).await
         }
         Some(RunsCommand::Logs(logs)) => log(logs, settings).await,
+        Some(RunsCommand::Artifacts(arguments)) => artifacts::artifacts(arguments, settings).await,
         Some(RunsCommand::Cancel(on)) => {
             let (client, app, number) = which(on, settings).await?;
             client.cancel_run(&app, number).await?;
@@ -138,61 +141,7 @@ async fn show(on: &OnRun, settings: &Settings) -> Result<ExitCode> {
     if on.json {
         return print(&format!("{}\n", serde_json::to_string(&run)?));
     }
-    print(&describe(&run))
-}
-
-/// Writes a run for people.
-fn describe(run: &Run) -> String {
-    let what = match (run.hotfix, run.promotion) {
-        (true, _) => "hotfix run",
-        (false, true) => "promotion",
-        (false, false) => "run",
-    };
-    let mut text = format!(
-        "{what} {} of {}: {}\n  of        {}\n  release   {}\n  by        {}\n",
-        run.number,
-        run.app,
-        run.state.words(),
-        run.reference,
-        run.release,
-        run.actor
-    );
-    if let Some(commit) = &run.commit {
-        text.push_str(&format!("  commit    {commit}\n"));
-    }
-    if !run.behind.is_empty() {
-        text.push_str(&format!("  behind    {}\n", run.behind.join(", ")));
-    }
-    let jobs = run.jobs.iter().map(|job| {
-        let reason = job.reason.clone().unwrap_or_default();
-        vec![
-            "job".to_owned(),
-            job.label.clone(),
-            job.state.words().to_owned(),
-            reason,
-        ]
-    });
-    let environments = run.environments.iter().map(|one| {
-        let mut reason = one.reason.clone().unwrap_or_default();
-        if one.approvals_wanted > 0 {
-            let (given, wanted) = (one.approvals.len(), one.approvals_wanted);
-            let by = one.approvals.join(", ");
-            reason = format!("{reason} approvals {given}/{wanted} {by}");
-        }
-        vec![
-            "environment".to_owned(),
-            one.name.clone(),
-            one.state.words().to_owned(),
-            reason.trim().to_owned(),
-        ]
-    });
-    let rows = jobs.chain(environments);
-    text.push_str(&table(&["", "name", "state", "because"], rows));
-    text.push('\n');
-    for warning in &run.warnings {
-        text.push_str(&format!("{warning}\n"));
-    }
-    text
+    print(&describe::describe(&run, Timestamp::now()))
 }
 
 /// Begins a run of this directory.

@@ -23,6 +23,7 @@ mod follow;
 mod full;
 mod gates;
 mod input;
+mod jobs;
 mod kill;
 mod notify;
 mod operate;

@@ -56,14 +56,14 @@ fn put(site: &Site, environments: &Value, pipeline: &Value) {
     );
 }
 
-async fn site_with(environments: Value, pipeline: Value) -> Site {
+pub(crate) async fn site_with(environments: Value, pipeline: Value) -> Site {
     let mut site = Site::new();
     put(&site, &environments, &pipeline);
     site.serve().await;
     site
 }
 
-async fn start(site: &Site) -> Answer {
+pub(crate) async fn start(site: &Site) -> Answer {
     site.run(&["runs", "start", "--wait", "end"]).await
 }
 
@@ -86,7 +86,7 @@ async fn wait_for_run(site: &Site, number: u32, what: &str, done: impl Fn(&Run) 
 }
 
 /// Waits until nothing is left of the environments of jobs.
-async fn wait_for_no_jobs(site: &Site) {
+pub(crate) async fn wait_for_no_jobs(site: &Site) {
     let is_job = |words: &str| words.contains("/ci-");
     site.wait_until_left(|process| !is_job(&process.words()))
         .await;

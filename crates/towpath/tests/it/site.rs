@@ -306,6 +306,18 @@ impl Site {
         assert!(status.expect("it stops in time").unwrap().success());
     }
 
+    /// The most memory that the control plane ever had.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let id = self
+            .control_plane
+            .as_ref()
+            .and_then(tokio::process::Child::id);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", id.unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.unwrap().parse().unwrap()
+    }
+
     /// What the control plane has said.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.home().join("serve.log")).unwrap_or_default()

@@ -5,10 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::pipeline::{Approvals, DeploySettings, JobSettings, Trigger};
 use super::{Checker, is_variable};
 use crate::id::{EnvironmentName, JobName};
-use crate::pipeline::EPHEMERAL;
+use crate::pipeline::{EPHEMERAL, steps};
 
 /// The most combinations of a job's matrix.
 const COMBINATIONS_MAX: usize = 64;
+
+/// The most steps of a job, and the most characters of the name of one.
+const STEPS_MAX: usize = 50;
+const STEP_NAME_MAX: usize = 60;
+
+/// The most bytes of a job's steps: the system takes no longer word of a command than 128 KiB.
+const SCRIPT_BYTES_MAX: usize = 96 << 10;
 
 /// The most jobs of a file.
 const JOBS_MAX: usize = 100;
@@ -104,6 +111,71 @@ impl Checker<'_> {
             }
         }
         self.matrix(at, &job.matrix);
+        self.steps(at, job);
+        self.patterns(&[at, &["reports"]].concat(), &job.reports);
+        if let Some(artifacts) = &job.artifacts {
+            let path = [at, &["artifacts"]].concat();
+            if artifacts.paths.is_empty() {
+                self.refuse(&path, "there is no path", "write `[dist/**]`");
+            }
+            self.patterns(&path, &artifacts.paths);
+        }
+    }
+
+    fn steps(&mut self, at: &[&str], job: &JobSettings) {
+        let path = [at, &["steps"]].concat();
+        if job.run.is_some() && !job.steps.is_empty() {
+            let help = "write one: a single command, or parts with names";
+            return self.refuse(&path, "there are `run` and `steps`", help);
+        }
+        if job.run.is_some() {
+            return;
+        }
+        if job.steps.is_empty() {
+            return self.refuse(&path, "there is no step", "write at least one");
+        }
+        if job.steps.len() > STEPS_MAX {
+            let message = format!("there are more than {STEPS_MAX} steps");
+            self.refuse(&path, &message, "do more in one step");
+        }
+        let bytes = steps::script(&job.steps).len();
+        if bytes > SCRIPT_BYTES_MAX {
+            let message = format!("the steps have {bytes} bytes together");
+            let help = format!("at most {SCRIPT_BYTES_MAX} fit: put what is long into a file");
+            self.refuse(&path, &message, &help);
+        }
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        for (index, step) in job.steps.iter().enumerate() {
+            let index = index.to_string();
+            let path = [&path[..], &[index.as_str(), "name"]].concat();
+            let name = step.name.as_str();
+            let is_short = (1..=STEP_NAME_MAX).contains(&name.chars().count());
+            if !is_short || name.trim() != name || name.contains(char::is_control) {
+                let message = format!("{name:?} is not a name of a step");
+                let help = format!("write up to {STEP_NAME_MAX} characters on one line");
+                self.refuse(&path, &message, &help);
+            } else if !names.insert(name) {
+                let message = format!("there are two steps `{name}`");
+                self.refuse(&path, &message, "give one another name");
+            }
+        }
+    }
+
+    /// Refuses patterns that can match no file of the job's directory.
+    fn patterns(&mut self, path: &[&str], patterns: &[String]) {
+        for (index, pattern) in patterns.iter().enumerate() {
+            let outside = pattern.split('/').any(|part| part == "..");
+            if pattern.trim().is_empty() || pattern.starts_with('/') || outside {
+                let index = index.to_string();
+                let path = [path, &[index.as_str()]].concat();
+                let message = format!("`{pattern}` is no path in the job's directory");
+                self.refuse(
+                    &path,
+                    &message,
+                    "write a path such as `dist/**`, without `..`",
+                );
+            }
+        }
     }
 
     fn matrix(&mut self, at: &[&str], matrix: &BTreeMap<String, Vec<String>>) {

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use towpath_compose::yaml::{Node, Value};
 
 use super::super::pipeline::{
-    APPROVAL_EXPIRY, Approvals, Condition, DeploySettings, HotfixSettings, JobSettings, Trigger,
+    APPROVAL_EXPIRY, Approvals, ArtifactSettings, Condition, DeploySettings, HotfixSettings,
+    JobSettings, StepSettings, Trigger,
 };
 use super::super::reader::{Decode, Fields, Reader};
-use super::{OneOrMany, Plain, plain, small_language};
+use super::{OneOrMany, Plain, plain, small_language, word};
 use crate::pipeline::window::{Freeze, Window};
 use crate::workload::Command;
 
@@ -21,11 +22,14 @@ impl Decode for JobSettings {
         let run = fields.take("run", reader);
         let environment: BTreeMap<_, Plain> = fields.take_or_default("environment", reader);
         let matrix: BTreeMap<_, Vec<Plain>> = fields.take_or_default("matrix", reader);
-        for key in ["name", "run"] {
-            if !fields.has(key) {
-                let help = "write `name: unit` and what to `run`";
-                reader.bad_value(node, format!("the job has no `{key}`"), help);
-            }
+        let steps = fields.take("steps", reader);
+        if !fields.has("name") {
+            let help = "write `name: unit` and what to `run`";
+            reader.bad_value(node, "the job has no `name`".to_owned(), help);
+        }
+        if !fields.has("run") && !fields.has("steps") {
+            let help = "write `name: unit` and what to `run`, or `steps`";
+            reader.bad_value(node, "the job has no `run`".to_owned(), help);
         }
         let services = fields.take_or_default("services", reader);
         let service = fields.take("service", reader);
@@ -37,16 +41,14 @@ impl Decode for JobSettings {
         let after = fields.take("after", reader);
         let timeout = fields.take("timeout", reader);
         let retries = fields.take("retries", reader);
-        fields.later(&[
-            ("steps", "steps with names"),
-            ("cache", "caches"),
-            ("artifacts", "artifacts"),
-            ("reports", "test reports"),
-        ]);
+        let reports = list(&mut fields, "reports", reader);
+        let artifacts = fields.take("artifacts", reader);
+        fields.later(&[("cache", "caches")]);
         fields.finish(reader);
         Some(Self {
             name: name?,
-            run: run.map(stops_at_failure)?,
+            run: run.map(stops_at_failure),
+            steps: steps.unwrap_or_default(),
             services,
             service,
             image,
@@ -62,7 +64,57 @@ impl Decode for JobSettings {
             after,
             timeout,
             retries,
+            reports,
+            artifacts,
         })
+    }
+}
+
+impl Decode for StepSettings {
+    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let wanted = "a mapping, such as `{ name: lint, run: make lint }`";
+        let mut fields = Fields::of(node, reader, wanted)?;
+        let name = fields.demand("name", node, reader);
+        let run = fields.demand("run", node, reader);
+        fields.finish(reader);
+        Some(Self {
+            name: name?,
+            run: run?,
+        })
+    }
+}
+
+impl Decode for ArtifactSettings {
+    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
+        if node.as_map().is_none() {
+            let OneOrMany(paths) = OneOrMany::decode(node, reader)?;
+            return Some(Self {
+                paths,
+                always: false,
+            });
+        }
+        let mut fields = Fields::of(node, reader, "paths, such as `[dist/**]`")?;
+        if !fields.has("paths") {
+            let help = "write `paths: [dist/**]`";
+            reader.bad_value(node, "`paths` is missing".to_owned(), help);
+        }
+        let paths = list(&mut fields, "paths", reader);
+        let when: Option<When> = fields.take("when", reader);
+        fields.finish(reader);
+        Some(Self {
+            paths,
+            always: when.is_some_and(|When(always)| always),
+        })
+    }
+}
+
+/// Whether something is done also when a job did not pass.
+struct When(bool);
+
+impl Decode for When {
+    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let words = [("passed", false), ("always", true)];
+        word(node, reader, "time to keep artifacts", &words).map(Self)
     }
 }
 

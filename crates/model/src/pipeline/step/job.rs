@@ -9,11 +9,15 @@ use super::{Turn, after, environment_of_job};
 use crate::deployment::{Deployment, JobState as ReleaseJob};
 use crate::id::ServiceName;
 use crate::pipeline::JOB_SERVICE;
-use crate::pipeline::run::{Attempt, Job, JobState, Verdict};
+use crate::pipeline::run::{Attempt, Job, JobState, Left, Verdict};
+use crate::pipeline::steps::{self, StepRecord};
 
 /// How long it may take until the job's own program starts: images are pulled and built, services
 /// become well.
 const LONGEST_SETUP: Duration = Duration::from_mins(30);
+
+/// How long it may take to look at what a job left behind.
+const LONGEST_LOOK: Duration = Duration::from_mins(10);
 
 /// Moves a job as far as it goes.
 pub(super) fn advance(turn: &mut Turn<'_>, index: usize) {
@@ -40,6 +44,9 @@ pub(super) fn deadlines(job: &Job) -> Option<Timestamp> {
 }
 
 fn deadline(job: &Job, attempt: &Attempt) -> Timestamp {
+    if let (Some(_), Some(ended)) = (&attempt.finding, attempt.ended_at) {
+        return after(ended, LONGEST_LOOK);
+    }
     match attempt.started_at {
         Some(started) => after(started, job.timeout),
         None => after(attempt.asked_at, LONGEST_SETUP),
@@ -107,6 +114,9 @@ fn try_again(turn: &mut Turn<'_>, index: usize, job: &Job) {
         environment,
         asked_at: turn.now,
         started_at: None,
+        steps: Vec::new(),
+        finding: None,
+        left: None,
         verdict: None,
         ended_at: None,
         is_cleared: false,
@@ -122,20 +132,22 @@ fn watch(turn: &mut Turn<'_>, index: usize, job: &Job) {
     let Some(attempt) = job.attempts.last() else {
         return;
     };
-    let verdict = match &attempt.verdict {
-        Some(verdict) => Some(verdict.clone()),
-        None => look(turn, index, job, attempt),
+    let verdict = if let Some(verdict) = &attempt.verdict {
+        Some(verdict.clone())
+    } else {
+        note_steps(turn, index, attempt);
+        conclude(turn, index, job, attempt)
     };
     let Some(verdict) = verdict else {
         return;
     };
     let now = turn.now;
-    let last = turn.run.jobs.get_mut(index);
-    if let Some(last) = last.and_then(|job| job.attempts.last_mut())
+    if let Some(last) = last_of(turn, index)
         && last.verdict.is_none()
     {
         last.verdict = Some(verdict.clone());
-        last.ended_at = Some(now);
+        let ended = *last.ended_at.get_or_insert(now);
+        steps::close(&mut last.steps, ended);
     }
     let tried = u32::try_from(job.attempts.len()).unwrap_or(u32::MAX);
     match verdict {
@@ -150,11 +162,79 @@ fn watch(turn: &mut Turn<'_>, index: usize, job: &Job) {
     }
 }
 
-/// Returns how an attempt ended, when it did.
-fn look(turn: &mut Turn<'_>, index: usize, job: &Job, attempt: &Attempt) -> Option<Verdict> {
+fn last_of<'t>(turn: &'t mut Turn<'_>, index: usize) -> Option<&'t mut Attempt> {
+    turn.run.jobs.get_mut(index)?.attempts.last_mut()
+}
+
+/// Writes down how far the steps are.
+fn note_steps(turn: &mut Turn<'_>, index: usize, attempt: &Attempt) {
+    let seen = turn.observation.jobs.get(&attempt.environment);
+    let steps = seen.map(|seen| seen.steps.clone()).unwrap_or_default();
+    // A log that is read anew says what was known already.
+    if let Some(last) = last_of(turn, index)
+        && steps::progress(&steps) > steps::progress(&last.steps)
+    {
+        last.steps = steps;
+    }
+}
+
+/// Returns the verdict on an attempt: how its program ended, once what it left behind was looked at.
+fn conclude(turn: &mut Turn<'_>, index: usize, job: &Job, attempt: &Attempt) -> Option<Verdict> {
     if turn.run.stop.is_some() {
         return Some(Verdict::Cancelled);
     }
+    let Some(finding) = &attempt.finding else {
+        let verdict = look(turn, index, job, attempt)?;
+        if !job.leaves_something() {
+            return Some(verdict);
+        }
+        let now = turn.now;
+        if let Some(last) = last_of(turn, index) {
+            last.finding = Some(verdict);
+            last.ended_at = Some(now);
+        }
+        return None;
+    };
+    let Some(left) = &attempt.left else {
+        let is_late = turn.now >= deadline(job, attempt);
+        return is_late.then(|| unseen(finding, job));
+    };
+    let steps = &last_of(turn, index)?.steps;
+    Some(judged(finding, left, steps))
+}
+
+/// Returns the verdict on an attempt of which nobody knows what it left behind.
+fn unseen(finding: &Verdict, job: &Job) -> Verdict {
+    match finding {
+        Verdict::Passed if job.artifacts.is_some() => Verdict::Failed {
+            reason: format!("its artifacts could not be kept within {LONGEST_LOOK:.0?}"),
+        },
+        finding => finding.clone(),
+    }
+}
+
+/// Returns the verdict on an attempt that left this behind.
+fn judged(finding: &Verdict, left: &Left, steps: &[StepRecord]) -> Verdict {
+    let mut reason = match (finding, &left.refused) {
+        (Verdict::Failed { reason }, _) => match steps::culprit(steps) {
+            Some(step) => format!("step `{}`: {reason}", step.name),
+            None => reason.clone(),
+        },
+        (Verdict::Passed, Some(refused)) => format!("its artifacts cannot be kept: {refused}"),
+        (Verdict::Passed | Verdict::Cancelled, _) => return finding.clone(),
+    };
+    let bad = left
+        .tests
+        .as_ref()
+        .filter(|tests| tests.failures + tests.errors > 0);
+    if let Some(tests) = bad {
+        reason.push_str(&format!("; {}", tests.summary()));
+    }
+    Verdict::Failed { reason }
+}
+
+/// Returns how an attempt ended, when it did.
+fn look(turn: &mut Turn<'_>, index: usize, job: &Job, attempt: &Attempt) -> Option<Verdict> {
     let seen = turn.observation.jobs.get(&attempt.environment);
     let deployment = seen.and_then(|seen| seen.deployment.as_ref());
     let own = ServiceName::new(JOB_SERVICE).ok()?;
@@ -168,8 +248,7 @@ fn look(turn: &mut Turn<'_>, index: usize, job: &Job, attempt: &Attempt) -> Opti
     let mut attempt = attempt.clone();
     if release_job.is_some() && attempt.started_at.is_none() {
         attempt.started_at = Some(turn.now);
-        let last = turn.run.jobs.get_mut(index);
-        if let Some(last) = last.and_then(|job| job.attempts.last_mut()) {
+        if let Some(last) = last_of(turn, index) {
             last.started_at = attempt.started_at;
         }
     }

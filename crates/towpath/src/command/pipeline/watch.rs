@@ -127,7 +127,12 @@ fn changes(run: &Run, shown: &mut BTreeMap<String, String>) -> Vec<String> {
             let whom = reason.unwrap_or_else(|| "an approval".to_owned());
             words = format!("waits for {whom}: towpath approve {environment} --run {number}");
         } else if let Some(reason) = reason {
-            words.push_str(&format!(": {reason}"));
+            // Most reasons of a failure say themselves that it is one.
+            if attempts < 2 && reason.starts_with(&words) {
+                words = reason;
+            } else {
+                words.push_str(&format!(": {reason}"));
+            }
         }
         let waits = state == RunPartState::Waiting;
         if !waits && shown.get(&name) != Some(&words) {
@@ -172,7 +177,9 @@ async fn conclude(client: &Client, run: &Run) {
                 last.pop_front();
             }
         }
-        say(false, &format!("  the last lines of {}:", job.label));
+        if !last.is_empty() {
+            say(false, &format!("  the last lines of {}:", job.label));
+        }
         for line in last {
             say(false, &format!("    {line}"));
         }

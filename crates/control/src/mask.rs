@@ -1,9 +1,10 @@
-//! Takes the values of an environment's secrets out of what is to be sent: an instance may have
-//! written one into its log.
+//! Takes the values of an environment's secrets out of what is to be sent or shown: an instance may
+//! have written one into its log.
 
 use towpath_model::event::Event;
 use towpath_model::id::{EnvironmentId, ReleaseNumber};
 use towpath_model::notify::Facts;
+use towpath_model::observation::{ArtifactState, InstanceState, Observation};
 use towpath_model::workload::SecretValue;
 
 use crate::error::Error;
@@ -17,11 +18,11 @@ const SHORTEST: usize = 4;
 
 /// Values that must not be seen.
 #[derive(Debug, Default)]
-pub(super) struct Mask(Vec<SecretValue>);
+pub(crate) struct Mask(Vec<SecretValue>);
 
 impl Mask {
     /// Returns the values of an environment's secrets: the latest, and those that a release reads.
-    pub(super) async fn of(
+    pub(crate) async fn of(
         shared: &Shared,
         id: &EnvironmentId,
         release: Option<ReleaseNumber>,
@@ -50,15 +51,34 @@ impl Mask {
     }
 
     /// Covers the values wherever they are.
-    pub(super) fn cover(&self, event: &mut Event, facts: &mut Facts) {
+    pub(crate) fn cover(&self, event: &mut Event, facts: &mut Facts) {
         let texts = facts.log.iter_mut().chain(&mut event.reason);
         for text in texts {
             self.cover_text(text);
         }
     }
 
+    /// Covers the values in what an engine says of how something ended.
+    pub(crate) fn cover_observation(&self, observation: &mut Observation) {
+        let exits = observation.instances.iter_mut();
+        let exits = exits.filter_map(|one| match &mut one.state {
+            InstanceState::Exited(exit) => Some(&mut exit.log_tail),
+            InstanceState::Starting | InstanceState::Running { .. } | InstanceState::Stopping => {
+                None
+            }
+        });
+        let builds = observation.artifacts.values_mut();
+        let builds = builds.filter_map(|state| match state {
+            ArtifactState::Failed { log_tail, .. } => Some(log_tail),
+            ArtifactState::Building | ArtifactState::Ready => None,
+        });
+        for line in exits.chain(builds).flatten() {
+            self.cover_text(line);
+        }
+    }
+
     /// Covers the values in one text.
-    pub(super) fn cover_text(&self, text: &mut String) {
+    pub(crate) fn cover_text(&self, text: &mut String) {
         for value in &self.0 {
             let Ok(value) = std::str::from_utf8(value.expose()) else {
                 continue;

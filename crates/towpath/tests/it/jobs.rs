@@ -1,0 +1,129 @@
+//! What jobs are made of and what they leave behind, by the real binary on the process engine: steps,
+//! test reports, artifacts, logs without end.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+use towpath_api::RunPartState::{self, Failed, Skipped, Succeeded};
+
+use crate::pipeline::{site_with, start, wait_for_no_jobs};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_has_steps_and_leaves_reports_and_files_for_those_that_need_it() {
+    let report = "<testsuite><testcase name='a'/><testcase classname='Cart' name='b'>\
+        <failure message='two is not one'/></testcase></testsuite>";
+    let jobs = json!([
+        {
+            "name": "build",
+            "steps": [
+                { "name": "make it", "run": "export SEEN=1\nmkdir -p dist target\necho 'a program' > dist/app\nln -s /etc dist/out" },
+                { "name": "look", "run": ["sh", "-c", "test -z \"$SEEN\" && cat dist/app && printf 'no end'"] },
+            ],
+            "artifacts": ["dist"],
+        },
+        {
+            "name": "check", "needs": ["build"], "reports": "target/*.xml",
+            "steps": [
+                { "name": "read", "run": "cat dist/app; test ! -e dist/out" },
+                { "name": "it's a test", "run": format!("mkdir target; echo \"{report}\" > target/a.xml; exit 3") },
+                { "name": "after", "run": "echo never" },
+            ],
+        },
+    ]);
+    let site = site_with(json!({ "dev": {} }), jobs).await;
+    let answer = start(&site).await.exited(1);
+    let reason = "step `it's a test`: exited with code 3; 2 tests, 1 failed in 0.0 s";
+    assert!(answer.stdout.contains(reason), "{}", answer.stdout);
+    let run = site.client().run_record("shop", 1).await.unwrap();
+    let states = |job: usize| {
+        let steps = run.jobs[job].steps.iter();
+        steps
+            .map(|step| (step.state, step.code))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(states(0), [(Succeeded, None); 2]);
+    assert_eq!(
+        states(1),
+        [(Succeeded, None), (Failed, Some(3)), (Skipped, None)]
+    );
+    assert!(
+        run.jobs[0]
+            .steps
+            .iter()
+            .all(|step| step.ended_at >= step.started_at)
+    );
+    assert_eq!(run.jobs[0].artifacts.as_ref().unwrap().files, 1);
+
+    let shown = site.run(&["runs", "show", "1"]).await.exited(0).stdout;
+    for words in [
+        "make it",
+        "skipped",
+        "check:   failed: Cart: b: two is not one",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let log = site.run(&["runs", "logs", "1", "check"]).await.exited(0);
+    for words in [
+        "=== step 1/3: read",
+        "a program",
+        "=== step 2/3: it's a test: exited with code 3",
+        "tests: 2 tests, 1 failed in 0.0 s",
+    ] {
+        assert!(log.stdout.contains(words), "{words}: {}", log.stdout);
+    }
+    let listed = site.run(&["runs", "artifacts", "1"]).await.exited(0);
+    assert!(listed.stdout.contains("dist/app"), "{}", listed.stdout);
+    let to = site.root().join("taken");
+    let words = [
+        "runs",
+        "artifacts",
+        "1",
+        "build",
+        "--output",
+        to.to_str().unwrap(),
+    ];
+    site.run(&words).await.exited(0);
+    let read = std::fs::read_to_string(to.join("dist/app")).unwrap();
+    assert_eq!(read, "a program\n");
+    site.run(&["runs", "artifacts", "1", "check"])
+        .await
+        .exited(3);
+    wait_for_no_jobs(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_without_end_keeps_its_beginning_and_its_end_and_fills_neither_disk_nor_memory() {
+    // 200 MB, and children that do not want to go.
+    let floods = "echo the beginning; yes 'a line that is written again and again' | head -c 200000000; echo the end";
+    let hangs = "(trap '' TERM; sleep 600) & (trap '' TERM; sleep 600) & trap '' TERM; echo hangs; wait; sleep 600";
+    let jobs = json!([
+        { "name": "floods", "run": ["sh", "-c", floods], "timeout": "5m" },
+        { "name": "hangs", "run": ["sh", "-c", hangs], "timeout": "1s" },
+    ]);
+    let site = site_with(json!({ "dev": {} }), jobs).await;
+    let began = Instant::now();
+    let answer = start(&site).await.exited(1);
+    assert!(
+        answer.stdout.contains("timed out after 1s"),
+        "{}",
+        answer.stdout
+    );
+    let run = site.client().run_record("shop", 1).await.unwrap();
+    assert_eq!(run.jobs[0].state, RunPartState::Succeeded);
+    let log = site
+        .run(&["runs", "logs", "1", "floods"])
+        .await
+        .exited(0)
+        .stdout;
+    wait_for_no_jobs(&site).await;
+    assert!(began.elapsed() < Duration::from_mins(5));
+    assert!(log.starts_with("the beginning\n"), "{}", log.len());
+    assert!(log.ends_with("the end\n"), "{}", log.len());
+    assert!(log.contains(" are left out here ..."));
+    let kept = site.home().join("runs/shop/1/1-1.log");
+    let kept = std::fs::metadata(kept).unwrap().len();
+    assert!((8 << 20..12 << 20).contains(&kept), "{kept} bytes are kept");
+    let most = site.peak_memory_kib();
+    assert!(most < 400 << 10, "the control plane had {most} KiB");
+}
