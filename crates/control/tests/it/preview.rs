@@ -365,8 +365,13 @@ async fn a_new_preview_is_seeded_once_with_secrets_of_the_seed_and_never_again()
     // The same release again, another one, and the way back: what is there is not filled again.
     site.deployed(draft("v2")).await;
     for release in [1, 2, 1].map(ReleaseNumber) {
-        let again = site.platform.redeploy(&qa, release, None, "ada");
-        again.await.unwrap();
+        let again = BringRelease {
+            release,
+            strategy: None,
+            actor: "ada".to_owned(),
+            past_gates: None,
+        };
+        site.platform.bring_release(&qa, again).await.unwrap();
         site.wait_for_release("qa-42", release).await;
     }
     assert_eq!(given(), 1);

@@ -9,8 +9,6 @@ use towpath_model::pipeline::steps::{
 };
 use towpath_model::workload::Command;
 
-use std::process::{Command as Program, Output};
-
 fn step(name: &str, run: &str) -> StepSettings {
     StepSettings {
         name: name.to_owned(),
