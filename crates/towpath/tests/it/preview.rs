@@ -13,13 +13,17 @@ use towpath_model::id::EnvironmentId;
 use crate::follow::Scene;
 use crate::site::{LONGEST, Site};
 
-/// Writes an app that answers with the name of the environment that its volume was made in.
+/// Writes an app that answers with the name of the environment that its volume was made in, and with
+/// what a seed wrote to it.
 fn put(site: &Site) {
     let port = site.address().port();
     let compose = json!({
-        "services": { "web": {
-            "image": "web", "ports": [format!("127.0.0.1:{port}:8000")], "volumes": ["data:/data"],
-        } },
+        "services": {
+            "web": {
+                "image": "web", "ports": [format!("127.0.0.1:{port}:8000")], "volumes": ["data:/data"],
+            },
+            "fill": { "image": "web", "volumes": ["data:/data"], "profiles": ["seed"] },
+        },
         "volumes": { "data": {} },
     });
     let command = "test -e $VOLUME_DATA/who || echo $TOWPATH_ENVIRONMENT $TOKEN > $VOLUME_DATA/who\n\
@@ -27,10 +31,15 @@ fn put(site: &Site) {
     let file = json!({
         "app": "shop",
         "rollout": { "bake": "0s", "drain": "0s" },
-        "services": { "web": {
-            "process": { "command": command }, "health": { "http": "/who" }, "secrets": { "TOKEN": "token" },
-        } },
-        "previews": { "limit": 1 },
+        "services": {
+            "web": {
+                "process": { "command": command },
+                "health": { "http": "/who" },
+                "secrets": { "TOKEN": "token" },
+            },
+            "fill": { "process": { "command": "echo $TOWPATH_ENVIRONMENT >> $VOLUME_DATA/seed" } },
+        },
+        "previews": { "limit": 1, "seed": "fill" },
     });
     site.write("compose.yaml", &compose.to_string());
     site.write("towpath.yaml", &file.to_string());
@@ -46,10 +55,10 @@ fn address(environment: &Environment) -> SocketAddr {
     routes.next().unwrap().listen.parse().unwrap()
 }
 
-async fn asked(address: SocketAddr) -> String {
+async fn asked(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = b"GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let body = answer.rsplit("\r\n\r\n").next().unwrap();
@@ -91,8 +100,12 @@ async fn a_preview_answers_on_its_own_port_with_its_own_data_and_goes_at_its_tim
     };
     let (dev, qa) = (address(&of("dev").await), address(&of("qa-42").await));
     assert_ne!(dev, qa);
-    assert_eq!(asked(dev).await, "dev t0ken");
-    assert_eq!(asked(qa).await, "qa-42 t0ken");
+    assert_eq!(asked(dev, "/who").await, "dev t0ken");
+    assert_eq!(asked(qa, "/who").await, "qa-42 t0ken");
+    let redeploy = ["deploy", "qa-42", "--release", "1"];
+    site.run(&redeploy).await.exited(0);
+    assert_eq!(asked(qa, "/seed").await, "qa-42", "filled once");
+    assert!(asked(dev, "/seed").await.contains("404"));
     let listed = site.run(&["env", "ls", "--json"]).await.exited(0).json();
     assert_eq!(listed[1]["preview"]["like"], "dev", "{listed}");
     assert_eq!(listed[0]["preview"], Value::Null);
@@ -108,7 +121,7 @@ async fn a_preview_answers_on_its_own_port_with_its_own_data_and_goes_at_its_tim
     let extended = site.run(&extend).await.exited(0).json();
     assert!(extended["expires_at"].is_string(), "{extended}");
     wait_until_gone(&site, "qa-42").await;
-    assert_eq!(asked(dev).await, "dev t0ken");
+    assert_eq!(asked(dev, "/who").await, "dev t0ken");
     TcpStream::connect(qa).await.unwrap_err();
 }
 
