@@ -1,5 +1,5 @@
 //! A team's whole way from push to production, with a real Git, on each engine by the same code: the
-//! raffle of the examples, with MariaDB and Redis beside its checks; a good release under load, one
+//! raffle of the examples, with `MariaDB` and Redis beside its checks; a good release under load, one
 //! that the acceptance job stops, and one that gets through and is rolled back.
 
 use std::path::{Path, PathBuf};
