@@ -62,6 +62,10 @@ pub struct DecisionRequest {
 
 /// One run: a push on its way through jobs and environments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the JSON, and any of them may be true with any other"
+)]
 pub struct Run {
     /// The app.
     pub app: String,

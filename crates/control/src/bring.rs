@@ -6,7 +6,7 @@ use towpath_model::pipeline::Demands;
 use towpath_model::rollout::Strategy;
 use towpath_store::NewRelease;
 
-use crate::command::Deploy;
+use crate::command::{Deploy, Redeploy};
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::run::Promote;
@@ -102,9 +102,14 @@ impl Platform {
             return Ok(Brought::Run(release, self.promote(promote).await?));
         }
         let past_gates = past_gates.filter(|_| !ruling.is_empty());
-        let number = self
-            .redeploy(id, release, rendering, strategy, &actor, past_gates)
-            .await?;
+        let again = Redeploy {
+            release,
+            rendering,
+            strategy,
+            actor,
+            past_gates,
+        };
+        let number = self.redeploy(id, again).await?;
         Ok(Brought::Deployment(release, number))
     }
 }

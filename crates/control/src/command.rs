@@ -42,6 +42,20 @@ pub struct Deploy {
     pub past_gates: Option<String>,
 }
 
+/// The wish to bring out a release that there is.
+pub(crate) struct Redeploy {
+    /// The release.
+    pub(crate) release: ReleaseNumber,
+    /// What it renders to.
+    pub(crate) rendering: Rendering,
+    /// Another strategy than its own.
+    pub(crate) strategy: Option<Strategy>,
+    /// Who asks.
+    pub(crate) actor: String,
+    /// Why it passes the gates of the environment, where its owner says so.
+    pub(crate) past_gates: Option<String>,
+}
+
 impl Platform {
     /// Makes a release and asks for its deployment, whatever the environment demands ([`Self::bring`]
     /// looks at that). Nothing is made when it cannot be deployed.
@@ -91,12 +105,11 @@ impl Platform {
     pub(crate) async fn redeploy(
         &self,
         id: &EnvironmentId,
-        release: ReleaseNumber,
-        rendering: Rendering,
-        strategy: Option<Strategy>,
-        actor: &str,
-        past_gates: Option<String>,
+        again: Redeploy,
     ) -> Result<DeploymentNumber, Error> {
+        let Redeploy {
+            release, rendering, ..
+        } = again;
         self.check_ports(id, &rendering, &[])?;
         let store = &self.shared.ports.store;
         if store.rendering(id, release).await?.is_none() {
@@ -106,12 +119,14 @@ impl Platform {
             kind: Kind::Release,
             release,
             peers: self.peers(id, &rendering).await?,
-            settings: strategy.map(|strategy| rendering.settings.with(strategy)),
+            settings: again
+                .strategy
+                .map(|strategy| rendering.settings.with(strategy)),
             rendering: Arc::new(self.seeded(id, rendering).await?),
-            actor: actor.to_owned(),
+            actor: again.actor,
             automatic: false,
         };
-        self.request(id, request, past_gates).await
+        self.request(id, request, again.past_gates).await
     }
 
     /// Returns what a release renders to in an environment: as it was rendered for it, or as its source

@@ -23,6 +23,7 @@ use towpath_model::preview::{
 use towpath_model::release::Rendering;
 use towpath_model::render::{Draft, DraftService};
 
+use crate::command::Redeploy;
 use crate::error::Error;
 use crate::platform::{Platform, Shared};
 
@@ -308,8 +309,14 @@ impl Platform {
         actor: &str,
     ) -> Result<DeploymentNumber, Error> {
         let rendering = self.render(id, draft).await?;
-        let asked = self.redeploy(id, release, rendering, None, actor, None);
-        asked.await
+        let again = Redeploy {
+            release,
+            rendering,
+            strategy: None,
+            actor: actor.to_owned(),
+            past_gates: None,
+        };
+        self.redeploy(id, again).await
     }
 }
 

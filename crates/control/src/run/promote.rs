@@ -250,18 +250,17 @@ impl Shared {
                 to.app, to.name
             ))
         };
-        let after = match self.stable_demands(to) {
-            Some(demands) => demands.after().cloned(),
-            None => {
-                let newest = self.ports.store.releases(&to.app).await?;
-                let newest = newest.into_iter().find_map(|release| release.source);
-                let newest = newest.ok_or_else(nothing)?;
-                let checkout = self.check_out(&to.app, &newest).await?;
-                if !checkout.file().environment_names().contains(&to.name) {
-                    return Err(unknown(&checkout, &to.name));
-                }
-                checkout.file().deploy(&to.name).after
+        let after = if let Some(demands) = self.stable_demands(to) {
+            demands.after().cloned()
+        } else {
+            let newest = self.ports.store.releases(&to.app).await?;
+            let newest = newest.into_iter().find_map(|release| release.source);
+            let newest = newest.ok_or_else(nothing)?;
+            let checkout = self.check_out(&to.app, &newest).await?;
+            if !checkout.file().environment_names().contains(&to.name) {
+                return Err(unknown(&checkout, &to.name));
             }
+            checkout.file().deploy(&to.name).after
         };
         let from = after.ok_or_else(|| {
             let to = &to.name;

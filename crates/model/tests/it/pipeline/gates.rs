@@ -42,13 +42,9 @@ impl Play {
     }
 }
 
-fn demands(text: &str) -> Option<Demands> {
-    Some(Demands::of(&file(text), &name("live")))
-}
-
 fn stable(text: &str) -> TargetEnvironment {
     TargetEnvironment {
-        demands: demands(text),
+        demands: Some(Demands::of(&file(text), &name("live"))),
         ..TargetEnvironment::default()
     }
 }
