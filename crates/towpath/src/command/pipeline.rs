@@ -325,11 +325,11 @@ async fn log(logs: &RunsLogs, settings: &Settings) -> Result<ExitCode> {
     let app = app(logs.app.as_deref(), settings)?;
     let client = connect::client(settings);
     let run = client.run_record(&app, logs.number).await?;
-    let named = |job: &&RunJob| {
+    let is_wanted = |job: &&RunJob| {
         let name = logs.job.as_deref();
         name.is_none_or(|name| job.name == name || job.label == name)
     };
-    let jobs: Vec<&RunJob> = run.jobs.iter().filter(named).collect();
+    let jobs: Vec<&RunJob> = run.jobs.iter().filter(is_wanted).collect();
     if jobs.is_empty() {
         let name = logs.job.as_deref().unwrap_or("any");
         let message = format!("run {} has no job `{name}`", run.number);

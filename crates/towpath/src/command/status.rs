@@ -72,19 +72,7 @@ fn describe(environment: &Environment, now: Timestamp) -> String {
         "\n{}\n",
         table(&["service", "healthy", "traffic", ""], services)
     ));
-    let instances = environment
-        .instances
-        .iter()
-        .map(|one| instance_row(one, now));
-    text.push_str(&format!(
-        "\n{}\n",
-        table(
-            &[
-                "instance", "release", "phase", "health", "address", "since", ""
-            ],
-            instances
-        )
-    ));
+    text.push_str(&format!("\n{}\n", instances(environment, now)));
     for route in environment.routes.iter().filter(|route| !route.internal) {
         text.push_str(&format!("\n{:<12} {}", route.service, route.url));
         if let Some(fault) = &route.fault {
@@ -93,6 +81,14 @@ fn describe(environment: &Environment, now: Timestamp) -> String {
     }
     text.push('\n');
     text
+}
+
+fn instances(environment: &Environment, now: Timestamp) -> String {
+    let rows = environment.instances.iter();
+    let titles = [
+        "instance", "release", "phase", "health", "address", "since", "",
+    ];
+    table(&titles, rows.map(|one| instance_row(one, now)))
 }
 
 /// Says which hotfix an environment lacks.

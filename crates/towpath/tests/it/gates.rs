@@ -65,6 +65,46 @@ fn awaits_approval(run: &Run) -> bool {
     run.state == RunState::AwaitingApproval
 }
 
+/// The owner may pass, and says why; who has a token may not.
+async fn pass_the_gates(site: &Site) {
+    let token = site.client().create_token("laptop").await.unwrap().secret;
+    let remote = Client::tcp(site.api_address().to_string(), token);
+    let request = RedeployRequest {
+        release: 1,
+        strategy: None,
+        past_gates: Some("I say so".to_owned()),
+    };
+    let denied = remote.redeploy(&live(), &request).await.unwrap_err();
+    assert!(
+        matches!(&denied, Error::Problem(problem) if problem.status == 403),
+        "{denied}"
+    );
+    // Release 1 was never rendered for this environment: it has a source tree.
+    let pass = [
+        "deploy",
+        "live",
+        "--release",
+        "1",
+        "--override",
+        "the shop is down",
+        "--wait",
+        "bake",
+    ];
+    site.run(&pass).await.exited(0);
+    let events = site.client().events(&EventFilter::default()).await.unwrap();
+    let passed = events
+        .iter()
+        .find(|one| one.what == "gates.overridden")
+        .unwrap();
+    assert_eq!(passed.reason.as_deref(), Some("the shop is down"));
+    let environment = site.client().environment(&live()).await.unwrap();
+    assert_eq!(environment.stable, Some(1));
+    // The way back is never gated.
+    site.run(&["rollback", "live", "--release", "2"])
+        .await
+        .exited(0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deployed_by_hand_waits_for_what_its_environment_demands() {
     let approvals = json!({ "on": "manual", "approvals": { "groups": ["qa"] } });
@@ -119,43 +159,7 @@ async fn what_is_deployed_by_hand_waits_for_what_its_environment_demands() {
     let back = ["rollback", "live", "--release", "3"];
     site.run(&back).await.exited(1);
 
-    // The owner may pass, and says why; who has a token may not.
-    let token = site.client().create_token("laptop").await.unwrap().secret;
-    let remote = Client::tcp(site.api_address().to_string(), token);
-    let request = RedeployRequest {
-        release: 1,
-        strategy: None,
-        past_gates: Some("I say so".to_owned()),
-    };
-    let denied = remote.redeploy(&live(), &request).await.unwrap_err();
-    assert!(
-        matches!(&denied, Error::Problem(problem) if problem.status == 403),
-        "{denied}"
-    );
-    // Release 1 was never rendered for this environment: it has a source tree.
-    let pass = [
-        "deploy",
-        "live",
-        "--release",
-        "1",
-        "--override",
-        "the shop is down",
-        "--wait",
-        "bake",
-    ];
-    site.run(&pass).await.exited(0);
-    let events = site.client().events(&EventFilter::default()).await.unwrap();
-    let passed = events
-        .iter()
-        .find(|one| one.what == "gates.overridden")
-        .unwrap();
-    assert_eq!(passed.reason.as_deref(), Some("the shop is down"));
-    let environment = site.client().environment(&live()).await.unwrap();
-    assert_eq!(environment.stable, Some(1));
-    // The way back is never gated.
-    site.run(&["rollback", "live", "--release", "2"])
-        .await
-        .exited(0);
+    pass_the_gates(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,17 +196,12 @@ async fn an_environment_after_another_takes_releases_and_no_working_tree() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hotfix_goes_straight_to_its_environment_and_others_are_behind_until_they_have_it() {
-    let environments = json!({
-        "dev": { "deploy": { "branch": "main" } },
-        "live": { "deploy": { "after": "dev", "soak": "10h" } },
-    });
-    let pusher = Pusher::new().await;
+/// Brings one version to both environments, and another one to the first.
+async fn put_two_versions(pusher: &Pusher, environments: &Value) {
     let site = &pusher.site;
     let pipeline = json!([{ "name": "unit", "run": "true" }]);
     pusher.write("compose.yaml", COMPOSE);
-    pusher.write("towpath.yaml", &delivery(&environments, &pipeline));
+    pusher.write("towpath.yaml", &delivery(environments, &pipeline));
     pusher.write("page", "one");
     pusher.commit("One").await;
     pusher.push(&["main"]).await.exited(0);
@@ -222,7 +221,17 @@ async fn a_hotfix_goes_straight_to_its_environment_and_others_are_behind_until_t
     pusher.write("page", "two");
     pusher.commit("Two").await;
     pusher.push(&["main"]).await.exited(0);
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hotfix_goes_straight_to_its_environment_and_others_are_behind_until_they_have_it() {
+    let environments = json!({
+        "dev": { "deploy": { "branch": "main" } },
+        "live": { "deploy": { "after": "dev", "soak": "10h" } },
+    });
+    let pusher = Pusher::new().await;
+    let site = &pusher.site;
+    put_two_versions(&pusher, &environments).await;
     pusher
         .git(&["checkout", "--quiet", "-b", "fix", "HEAD~1"])
         .await
