@@ -9,29 +9,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use towpath_model::id::{EnvironmentId, RunId, ServiceName};
 use towpath_model::pipeline::JOB_SERVICE;
 use towpath_model::pipeline::junit::{ALL_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, Tests};
 use towpath_model::pipeline::run::{Artifacts, Attempt, Job, Left, Run, Verdict};
-use towpath_model::pipeline::steps::{self, StepRecord};
-use towpath_model::port::{FilesWanted, PortError};
+use towpath_model::pipeline::steps::{self, StepRecord, StepWatch};
+use towpath_model::port::{FilesWanted, LogQuery, PortError};
 
 use super::act::{Done, Edit};
 use super::keeper::Task;
-use super::log::Heard;
 use crate::error::{Error, describe};
 use crate::mask::Mask;
 use crate::platform::{Platform, Shared};
 
 /// The most bytes of the artifacts of a job.
 const ARTIFACTS_BYTES_MAX: u64 = 512 << 20;
-
-/// How long the log may take to say how the last step went.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often it is looked whether the log said it.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The time between two attempts to read what an engine does not give.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -63,7 +55,6 @@ impl Task {
                 run: self.id.clone(),
                 environment: self.run.environment(&one.environment),
                 has_passed: one.finding == Some(Verdict::Passed),
-                heard: self.logs.get(&key).map(super::log::Collector::heard),
                 job: job.clone(),
                 attempt,
             };
@@ -99,6 +90,11 @@ fn note(run: &mut Run, index: usize, attempt: u32, seen: Seen) {
     }
 }
 
+/// The service that is the job itself.
+fn job_service() -> ServiceName {
+    ServiceName::new(JOB_SERVICE).expect("the constant is a name")
+}
+
 /// A look at one attempt.
 struct Look {
     shared: Arc<Shared>,
@@ -107,8 +103,6 @@ struct Look {
     job: Job,
     attempt: u32,
     has_passed: bool,
-    /// What its log says, where somebody reads that.
-    heard: Option<Heard>,
 }
 
 impl Look {
@@ -136,7 +130,7 @@ impl Look {
     }
 
     async fn look(&self) -> Result<Seen, Error> {
-        let steps = self.hear().await;
+        let steps = self.steps().await?;
         let mut left = Left::default();
         if !self.job.reports.is_empty() {
             left.tests = Some(self.tests().await?);
@@ -153,19 +147,22 @@ impl Look {
         Ok(Seen { steps, left })
     }
 
-    /// Waits until the log says how the last step went.
-    async fn hear(&self) -> Vec<StepRecord> {
-        let Some(heard) = &self.heard else {
-            return Vec::new();
-        };
-        let latest = Instant::now() + PATIENCE;
-        loop {
-            let steps = heard.steps();
-            if steps::are_over(&steps) || Instant::now() >= latest {
-                return steps;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+    /// Reads in the whole log how the steps went: what is heard of it while it is followed may lag behind.
+    async fn steps(&self) -> Result<Vec<StepRecord>, Error> {
+        if self.job.steps.is_empty() {
+            return Ok(Vec::new());
         }
+        let query = LogQuery {
+            services: vec![job_service()],
+            ..LogQuery::default()
+        };
+        let engine = &self.shared.ports.engine;
+        let mut lines = engine.logs(&self.environment, &query).await?;
+        let mut watch = StepWatch::new(&self.job.steps);
+        while let Some(line) = lines.next().await? {
+            watch.hear(&line.text, line.at);
+        }
+        Ok(watch.steps().to_vec())
     }
 
     /// Reads the test reports.
@@ -242,8 +239,7 @@ impl Look {
                 .await
                 .map_err(unreadable)?;
         }
-        let own = ServiceName::new(JOB_SERVICE).expect("the constant is a name");
-        let engine = &self.shared.ports.engine;
+        let (engine, own) = (&self.shared.ports.engine, job_service());
         let taken = engine.take_files(&self.environment, &own, wanted, archive);
         Ok(taken.await?)
     }

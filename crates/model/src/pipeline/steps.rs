@@ -168,12 +168,6 @@ pub fn progress(steps: &[StepRecord]) -> usize {
     steps.iter().map(heard).sum()
 }
 
-/// Tells whether nothing more will be heard of steps: one failed, or all passed.
-pub fn are_over(steps: &[StepRecord]) -> bool {
-    let failed = |step: &StepRecord| matches!(step.state, StepState::Failed { .. });
-    steps.iter().any(failed) || steps.iter().all(|step| step.state == StepState::Passed)
-}
-
 /// Says that the job of these steps is over.
 pub fn close(steps: &mut [StepRecord], at: Timestamp) {
     for step in steps {

@@ -1,5 +1,5 @@
 //! What forges are told of commits: a status for each job and environment of a run, and one for the
-//! whole. Not how a forge wants to be told ([`request`]), and not when.
+//! whole. Not how a forge wants to be told ([`request()`]), and not when.
 
 mod answer;
 mod request;
