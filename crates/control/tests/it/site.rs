@@ -51,7 +51,10 @@ impl Site {
                 .deployment(&production(), number)
                 .await
                 .unwrap();
-            if deployment.outcome().is_some() {
+            // What is kept of it is written before others see it.
+            let seen = self.platform.snapshot(&production()).unwrap();
+            let current = seen.environment.deployment.as_ref();
+            if deployment.outcome().is_some() && current.is_none_or(|one| one.number != number) {
                 return deployment;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
