@@ -16,11 +16,25 @@ const COVER: &str = "***";
 /// A shorter value is no secret, and would be found in everything.
 const SHORTEST: usize = 4;
 
-/// Values that must not be seen.
+/// Texts that must not be seen, the longest first: one that another begins with must not leave the rest of
+/// that one.
 #[derive(Debug, Default)]
 pub(crate) struct Mask(Vec<SecretValue>);
 
 impl Mask {
+    /// Makes one of values. Of a value with several lines each line is one in a log.
+    fn new(values: &[SecretValue]) -> Self {
+        let mut parts = Vec::new();
+        for value in values {
+            let text = String::from_utf8_lossy(value.expose());
+            let lines = text.lines().map(str::trim);
+            let long = lines.filter(|line| line.len() >= SHORTEST);
+            parts.extend(long.map(|line| SecretValue::new(line.into())));
+        }
+        parts.sort_by_key(|part| std::cmp::Reverse(part.expose().len()));
+        Self(parts)
+    }
+
     /// Returns the values of an environment's secrets: the latest, and those that a release reads.
     pub(crate) async fn of(
         shared: &Shared,
@@ -47,7 +61,7 @@ impl Mask {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Self(values))
+        Ok(Self::new(&values))
     }
 
     /// Covers the values wherever they are.
@@ -79,15 +93,11 @@ impl Mask {
 
     /// Covers the values in one text.
     pub(crate) fn cover_text(&self, text: &mut String) {
-        for value in &self.0 {
-            let Ok(value) = std::str::from_utf8(value.expose()) else {
-                continue;
-            };
-            // Of a value with several lines each line is one in a log.
-            for part in value.lines().filter(|part| part.trim().len() >= SHORTEST) {
-                if text.contains(part) {
-                    *text = text.replace(part, COVER);
-                }
+        for part in &self.0 {
+            if let Ok(part) = std::str::from_utf8(part.expose())
+                && text.contains(part)
+            {
+                *text = text.replace(part, COVER);
             }
         }
     }
@@ -99,10 +109,9 @@ mod tests {
 
     #[test]
     fn a_value_is_covered_and_so_is_each_of_its_lines() {
-        let values = ["s3cret", "-----KEY\nabcdef\n", "xyz"];
-        let values = values.map(|value| SecretValue::new(value.into()));
-        let mask = Mask(values.into());
-        let mut text = "s3cret and abcdef and xyz, s3cret".to_owned();
+        let values = ["s3cret", "-----KEY\n  abcdef \n", "xyz", "s3cret-and-more"];
+        let mask = Mask::new(&values.map(|value| SecretValue::new(value.into())));
+        let mut text = "s3cret and abcdef and xyz, s3cret-and-more".to_owned();
         mask.cover_text(&mut text);
         assert_eq!(text, "*** and *** and xyz, ***");
     }

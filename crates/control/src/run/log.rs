@@ -20,6 +20,7 @@ use towpath_model::port::{LogLine, LogQuery, PortError};
 use super::act::is_own;
 use super::reach::Reach;
 use crate::error::{Error, describe};
+use crate::mask::Mask;
 use crate::platform::{Platform, Shared};
 
 /// Bytes of a log that are kept from its beginning.
@@ -39,9 +40,6 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs of an app whose logs are kept.
 const KEPT_RUNS: u32 = 200;
-
-/// Shorter values are not hidden: they would be found everywhere.
-const SHORTEST_SECRET: usize = 4;
 
 /// One line of the log of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,7 +169,7 @@ impl Keep {
 
     /// Reads the log from its beginning to its end.
     async fn keep(&self) -> Result<(), Error> {
-        let secrets = self.secrets().await?;
+        let mask = Mask::of(&self.shared, &self.id, Some(self.release)).await?;
         let query = LogQuery {
             follow: true,
             ..LogQuery::default()
@@ -186,7 +184,7 @@ impl Keep {
             match next {
                 Ok(Ok(Some(line))) => {
                     reach.note(&line);
-                    let line = hidden(line, &secrets);
+                    let line = masked(line, &mask);
                     self.hear(&line, &mut steps);
                     writer.write(&line).await.map_err(failed)?;
                 }
@@ -199,7 +197,7 @@ impl Keep {
             }
         }
         drop(lines);
-        self.keep_rest(&mut writer, reach, &secrets).await?;
+        self.keep_rest(&mut writer, reach, &mask).await?;
         let last_words = self.heard.lock().last.clone();
         for text in last_words {
             let line = self.own(text);
@@ -218,14 +216,14 @@ impl Keep {
         &self,
         writer: &mut Writer,
         mut reach: Reach,
-        secrets: &[String],
+        mask: &Mask,
     ) -> Result<(), Error> {
         let engine = &self.shared.ports.engine;
         let reading = async {
             let mut lines = engine.logs(&self.id, &LogQuery::default()).await?;
             while let Some(line) = lines.next().await? {
                 if !reach.had(&line) {
-                    let written = writer.write(&hidden(line, secrets)).await;
+                    let written = writer.write(&masked(line, mask)).await;
                     written.map_err(|error| self.failed(&error))?;
                 }
             }
@@ -262,36 +260,20 @@ impl Keep {
             text,
         }
     }
-
-    /// Returns what may not be in the log.
-    async fn secrets(&self) -> Result<Vec<String>, Error> {
-        let store = &self.shared.ports.store;
-        let rendering = store.rendering(&self.id, self.release).await?;
-        let mut hidden = Vec::new();
-        for (name, version) in rendering.map(|one| one.secrets).unwrap_or_default() {
-            let value = store.reveal_secret(&self.id, &name, version).await?;
-            let text = String::from_utf8_lossy(value.expose()).into_owned();
-            let lines = text.lines().map(str::trim);
-            let long = lines.filter(|line| line.len() >= SHORTEST_SECRET);
-            hidden.extend(long.map(str::to_owned));
-        }
-        // One that another begins with must not leave the rest of that one.
-        hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Ok(hidden)
-    }
 }
 
 fn part(path: &std::path::Path) -> PathBuf {
     path.with_extension("part")
 }
 
-fn hidden(line: LogLine, secrets: &[String]) -> RunLogLine {
-    let hide = |text: String, secret: &String| text.replace(secret, "***");
+fn masked(line: LogLine, mask: &Mask) -> RunLogLine {
+    let mut text = line.text;
+    mask.cover_text(&mut text);
     RunLogLine {
         at: line.at,
         service: line.instance.service.to_string(),
         stream: line.stream,
-        text: secrets.iter().fold(line.text, hide),
+        text,
     }
 }
 
