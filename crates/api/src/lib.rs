@@ -4,6 +4,7 @@
 //! added, never renamed; readers ignore fields that they do not know.
 
 pub mod adoption;
+pub mod cache;
 pub mod client;
 pub mod console;
 pub mod deployment;
@@ -27,6 +28,7 @@ pub use adoption::{
     AdoptRequest, Adopted, AdoptedContainer, AdoptedPort, AdoptionPlan, AdoptionState,
     ComposeProject, PortStage,
 };
+pub use cache::Cache;
 pub use client::Client;
 pub use console::{
     CommandEnd, Detached, ExecRequest, InstanceUsage, RunRequest, TerminalSize, Usage,
@@ -48,9 +50,9 @@ pub use problem::Problem;
 pub use release::Release;
 pub use repository::{Repository, RepositoryRequest, RepositoryStatuses};
 pub use run::{
-    AwaitedApproval, DecisionRequest, PromoteRequest, Run, RunArtifacts, RunEnvironment,
-    RunFailedTest, RunJob, RunLogLine, RunPartState, RunStart, RunStarted, RunState, RunStep,
-    RunTests,
+    AwaitedApproval, DecisionRequest, PromoteRequest, Run, RunArtifacts, RunCache, RunCacheGiven,
+    RunEnvironment, RunFailedTest, RunJob, RunLogLine, RunPartState, RunResult, RunStart,
+    RunStarted, RunState, RunStep, RunTests,
 };
 pub use secret::{Secret, SecretSet};
 pub use server::{EngineInfo, ServerInfo, SourceInfo};

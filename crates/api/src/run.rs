@@ -179,8 +179,52 @@ pub struct RunJob {
     pub steps: Vec<RunStep>,
     /// What the test reports of the last attempt say, where it has any.
     pub tests: Option<RunTests>,
-    /// The files that are kept of the last attempt, where it has any.
+    /// The files that are kept of it, where it has any.
     pub artifacts: Option<RunArtifacts>,
+    /// What the last attempt was given of the job's caches and left for later runs, where it has one.
+    pub cache: Option<RunCache>,
+    /// The result that counts in place of a run of the job, where one does.
+    pub reused: Option<RunResult>,
+    /// What else is good to know of the last attempt.
+    pub notes: Vec<String>,
+}
+
+/// The cache of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunCache {
+    /// What it was given.
+    pub given: RunCacheGiven,
+    /// The run that left what it was given.
+    pub run: Option<u32>,
+    /// How many files it was given.
+    pub files: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
+    /// How many files it left for later runs; absent where it left nothing.
+    pub left_files: Option<u64>,
+    /// How many bytes they have together.
+    pub left_bytes: Option<u64>,
+}
+
+/// What a job was given of its caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunCacheGiven {
+    /// There was nothing for it.
+    None,
+    /// What was left by a run with the same files.
+    Exact,
+    /// What was left by a run with others.
+    Older,
+}
+
+/// A result that counts in place of a run of a job: its inputs were the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunResult {
+    /// The run in which the job ran.
+    pub run: u32,
+    /// The number of the job in that run.
+    pub job: u32,
 }
 
 /// One step of a job.

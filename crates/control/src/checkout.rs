@@ -7,6 +7,7 @@ use std::sync::Arc;
 use towpath_compose::{Severity, Style};
 use towpath_model::delivery::DeliveryFile;
 use towpath_model::id::{AppName, Digest, EnvironmentName};
+use towpath_model::pipeline::cache::Identity;
 use towpath_model::pipeline::endpoint::Endpoint;
 use towpath_model::pipeline::plan::Plan;
 use towpath_model::pipeline::run::{Job, Target};
@@ -77,6 +78,11 @@ impl Checkout {
         }
         warnings.truncate(MOST_WARNINGS);
         Ok(warnings)
+    }
+
+    /// Returns what the cache of a job is called by, where it has one.
+    pub(crate) fn cache_of(&self, job: &Job) -> Option<Identity> {
+        self.0.cache_of(job)
     }
 
     /// Renders the app for an environment.

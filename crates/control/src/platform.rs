@@ -164,6 +164,7 @@ impl Platform {
             tasks,
             shutdown,
         });
+        shared.clear_caches().await;
         for (environment, version) in stored {
             shared.keep(environment, version);
         }

@@ -267,7 +267,8 @@ impl Platform {
         match &preview.secrets_from {
             Some(lender) => {
                 let lender = EnvironmentId::new(id.app.clone(), lender.clone());
-                self.shared.lend_secrets(&lender, id, &wanted).await
+                let versions = self.shared.latest_of(&lender, &wanted).await?;
+                self.shared.lend_secrets(&lender, id, &versions).await
             }
             None if wanted.is_empty() => Ok(()),
             None => Err(Refusal::unlent(preview, &wanted).into()),

@@ -28,10 +28,16 @@ impl Platform {
 
     /// Returns the releases of an app, newest first.
     pub async fn releases(&self, app: &AppName) -> Result<Vec<Release>, Error> {
-        if self.shared.ports.store.app(app).await?.is_none() {
-            return Err(Error::NotFound(format!("app `{app}`")));
-        }
+        self.expect_app(app).await?;
         Ok(self.shared.ports.store.releases(app).await?)
+    }
+
+    /// Refuses an app that is not there.
+    pub(crate) async fn expect_app(&self, app: &AppName) -> Result<(), Error> {
+        match self.shared.ports.store.app(app).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::NotFound(format!("app `{app}`"))),
+        }
     }
 
     /// Returns what a release renders to in an environment.

@@ -3,12 +3,14 @@
 
 mod act;
 mod ancestry;
+mod cache;
 mod keeper;
 mod log;
 mod look;
 mod observe;
 mod promote;
 mod reach;
+mod reuse;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,6 +34,9 @@ use crate::platform::{Platform, Shared};
 use keeper::RunKeeper;
 pub use log::{RunLog, RunLogLine, RunLogQuery};
 pub use promote::Promote;
+
+/// Runs of an app whose logs and artifacts are kept.
+const KEPT_RUNS: u32 = 200;
 
 /// Runs that are looked through for that of a push that is handed in again.
 const RECENT: u32 = 100;
@@ -273,6 +278,7 @@ impl Shared {
                 is_promotion,
                 warnings,
                 is_hotfix,
+                reach: plan.reach,
                 created_at: now,
                 jobs: plan.jobs,
                 targets: plan.targets,

@@ -3,6 +3,7 @@
 //! environment that lives as long as the job.
 
 pub mod behind;
+pub mod cache;
 pub mod command;
 pub mod demand;
 pub mod endpoint;
@@ -12,6 +13,7 @@ pub mod observation;
 pub mod plan;
 pub mod project;
 pub mod push;
+pub mod reuse;
 pub mod run;
 pub mod step;
 pub mod steps;

@@ -29,6 +29,15 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// Returns that of a file with these permissions.
+    pub fn of_mode(mode: u32) -> Self {
+        if mode & 0o100 == 0 {
+            Self::File
+        } else {
+            Self::Executable
+        }
+    }
+
     /// Returns the digest of an entry whose content has a digest: of that, and of what it is.
     pub fn digest(self, content: &Digest) -> Digest {
         Digest::of(format!("{self:?} {content}").as_bytes())

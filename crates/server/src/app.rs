@@ -169,4 +169,5 @@ fn runs() -> OpenApiRouter<Context> {
         .routes(routes!(endpoint::approval::list))
         .routes(routes!(endpoint::run::log))
         .routes(routes!(endpoint::run::artifacts))
+        .routes(routes!(endpoint::cache::list, endpoint::cache::remove))
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod adoption;
 pub(crate) mod approval;
+pub(crate) mod cache;
 pub(crate) mod console;
 pub(crate) mod deployment;
 pub(crate) mod environment;

@@ -223,6 +223,7 @@ fn migrations() -> Vec<Migration> {
             "commit statuses",
             include_str!("migrations/0007_commit_statuses.sql"),
         ),
+        migration(8, "caches", include_str!("migrations/0008_caches.sql")),
     ]
 }
 

@@ -6,6 +6,7 @@
 //! when it returns. Each aggregate has one file, with its SQL beside the function that uses it.
 
 mod app;
+mod cache;
 mod connections;
 mod database;
 mod destruction;

@@ -108,6 +108,9 @@ pub(crate) enum Command {
     /// Set up the Git repository of an app: what it follows, what of it is delivered
     #[command(subcommand, name = "repo")]
     Repository(RepositoryCommand),
+    /// List and remove the caches of an app's jobs
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Try out who is told of what happens
     #[command(subcommand)]
     Notify(NotifyCommand),

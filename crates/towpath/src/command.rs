@@ -2,6 +2,7 @@
 
 mod adopt;
 mod approval;
+mod cache;
 mod check;
 mod completions;
 mod config;
@@ -92,6 +93,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Env(env) => environment::run(&env, &settings).await,
         Command::Secret(secret) => secret::run(&secret, &settings).await,
         Command::Repository(command) => repository::run(&command, &settings).await,
+        Command::Cache(command) => cache::run(&command, &settings).await,
         Command::Notify(notify) => notify::run(&notify, &settings).await,
         Command::Token(token) => token::run(&token, &settings).await,
         Command::Serve(serve) => {

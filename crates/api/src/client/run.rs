@@ -6,7 +6,7 @@ use hyper::Method;
 use super::transport::{Answer, Body};
 use super::{Client, Error, JsonStream, Query, segment};
 use crate::{
-    AwaitedApproval, DecisionRequest, PromoteRequest, Run, RunLogLine, RunStart, RunStarted,
+    AwaitedApproval, Cache, DecisionRequest, PromoteRequest, Run, RunLogLine, RunStart, RunStarted,
 };
 
 /// Which log of a run is wanted.
@@ -85,6 +85,20 @@ impl Client {
         let path = of(app, &format!("/runs/{number}/jobs/{job}/artifacts"));
         let sent = self.transport.send(Method::GET, &path, Body::empty());
         sent.await.map(Archive)
+    }
+
+    /// Returns the caches of an app's jobs, by their names, newest first.
+    pub async fn caches(&self, app: &str) -> Result<Vec<Cache>, Error> {
+        self.get(&of(app, "/caches")).await
+    }
+
+    /// Removes the caches of an app's jobs, or only those of one name. Returns what is gone.
+    pub async fn remove_caches(&self, app: &str, name: Option<&str>) -> Result<Vec<Cache>, Error> {
+        let mut query = Query::default();
+        query.add("name", name);
+        let path = of(app, &format!("/caches?{}", query.0));
+        let sent = self.transport.send(Method::DELETE, &path, Body::empty());
+        self.read(sent.await?).await
     }
 
     /// Opens the log of a job.

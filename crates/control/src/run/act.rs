@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use towpath_model::command::Request;
 use towpath_model::deployment::{Kind, Origin};
 use towpath_model::event::NewEvent;
-use towpath_model::id::{EnvironmentId, EnvironmentName, ReleaseNumber, SecretName, ServiceName};
+use towpath_model::id::{
+    EnvironmentId, EnvironmentName, ReleaseNumber, SecretName, SecretVersion, ServiceName,
+};
 use towpath_model::pipeline::endpoint::Endpoint;
 use towpath_model::pipeline::junit::Tests;
 use towpath_model::pipeline::observation::Observation;
@@ -18,6 +20,7 @@ use towpath_model::pipeline::{JOB_SERVICE, Reference};
 use towpath_model::port::Volumes;
 use towpath_model::preview::Refusal;
 use towpath_model::release::Rendering;
+use towpath_model::render::Draft;
 use towpath_model::rollout::Strategy;
 
 use super::keeper::Task;
@@ -47,6 +50,13 @@ impl Task {
         observation: &Observation,
     ) -> Result<Done, Error> {
         match action {
+            Action::LookUp { index } => {
+                let looked_up = self.look_up(*index).await;
+                let index = *index;
+                or_give_up(looked_up, move |_| {
+                    Box::new(move |run, _| run_anyway(run, index))
+                })
+            }
             Action::StartJob { index } => {
                 let started = self.start_job(*index).await;
                 let index = *index;
@@ -59,7 +69,7 @@ impl Task {
                 self.clear_job(*index, *attempt, observation).await
             }
             Action::Deploy { environment } => {
-                let asked = self.deploy(environment).await;
+                let asked = self.deploy(environment).await.map(|()| Done::Asked);
                 let environment = environment.clone();
                 or_give_up(asked, move |reason| {
                     Box::new(move |run, now| run.refuse_target(&environment, reason, now))
@@ -100,7 +110,7 @@ impl Task {
         }
     }
 
-    async fn checkout(&mut self) -> Result<Checkout, Error> {
+    pub(super) async fn checkout(&mut self) -> Result<Checkout, Error> {
         if let Some(checkout) = &self.checkout {
             return Ok(checkout.clone());
         }
@@ -155,19 +165,22 @@ impl Task {
     }
 
     /// Makes the environment of a job's last attempt, and deploys the job to it.
-    async fn start_job(&mut self, index: usize) -> Result<(), Error> {
+    async fn start_job(&mut self, index: usize) -> Result<Done, Error> {
         let Some(job) = self.run.jobs.get(index).cloned() else {
-            return Ok(());
+            return Ok(Done::Asked);
         };
         let Some(attempt) = job.attempts.last() else {
-            return Ok(());
+            return Ok(Done::Asked);
         };
+        if job.cache.is_some() && attempt.cache.is_none() {
+            return self.choose_cache(index, &job).await;
+        }
         let id = self.run.environment(&attempt.environment);
         let origin = self.origin(attempt.number);
         let platform = self.platform();
         platform.create_environment(&id, crate::SYSTEM).await?;
         if self.shared.deployment_for(&id, origin).await?.is_some() {
-            return Ok(());
+            return Ok(Done::Asked);
         }
         let variables = self.variables(&job);
         let target = job.after.as_ref().and_then(|name| self.endpoint_of(name));
@@ -175,11 +188,11 @@ impl Task {
         let draft = checkout.draft_of_job(&job, variables, target).await?;
         self.give(&job, &id).await?;
         let like = self.run.environment(&job.like);
-        // Whoever wrote the commit of a fork need not be allowed to know them.
-        if !self.run.push.reference.is_fork() {
-            let secrets: Vec<&SecretName> = draft.secrets().into_iter().collect();
-            self.shared.lend_secrets(&like, &id, &secrets).await?;
-        }
+        let secrets = match &job.lookup {
+            Some(lookup) => lookup.secrets.clone(),
+            None => self.secrets_of(&job, &draft).await?,
+        };
+        self.shared.lend_secrets(&like, &id, &secrets).await?;
         let rendering = platform.pinned(&id, &draft).await?;
         let asked = Asked {
             id,
@@ -189,20 +202,32 @@ impl Task {
             automatic: false,
             strategy: None,
         };
-        platform.deploy_for(asked, rendering).await
+        platform.deploy_for(asked, rendering).await?;
+        Ok(Done::Asked)
     }
 
-    /// Gives a job the artifacts of those that it needs.
+    /// Returns the latest versions of the secrets that a job is given.
+    pub(super) async fn secrets_of(
+        &self,
+        job: &Job,
+        draft: &Draft,
+    ) -> Result<BTreeMap<SecretName, SecretVersion>, Error> {
+        // Whoever wrote the commit of a fork need not be allowed to know them.
+        if self.run.push.reference.is_fork() {
+            return Ok(BTreeMap::new());
+        }
+        let like = self.run.environment(&job.like);
+        let wanted: Vec<&SecretName> = draft.secrets().into_iter().collect();
+        self.shared.latest_of(&like, &wanted).await
+    }
+
+    /// Gives a job its cache, and over that the artifacts of those that it needs.
     async fn give(&self, job: &Job, id: &EnvironmentId) -> Result<(), Error> {
+        let mut archives: Vec<_> = self.cache_for(job).await?.into_iter().collect();
         let needed = self
-            .run
-            .jobs
-            .iter()
-            .filter(|one| job.needs.contains(&one.name));
-        let kept = needed.filter(|one| one.attempts.iter().any(Attempt::has_artifacts));
-        let archives: Vec<_> = kept
-            .map(|one| self.shared.artifacts_of(&self.id, one.number))
-            .collect();
+            .needed(job)
+            .filter(|one| one.kept_artifacts().is_some());
+        archives.extend(needed.map(|one| self.shared.artifacts_of(&self.id, one.number)));
         if archives.is_empty() {
             return Ok(());
         }
@@ -211,18 +236,29 @@ impl Task {
         Ok(engine.give_files(id, &own, &archives).await?)
     }
 
-    /// Returns the variables that a job is given beside its own.
-    fn variables(&self, job: &Job) -> BTreeMap<String, String> {
+    /// Returns the jobs that a job needs.
+    pub(super) fn needed<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = &'a Job> {
+        let jobs = self.run.jobs.iter();
+        jobs.filter(|one| job.needs.contains(&one.name))
+    }
+
+    /// Returns the variables that a job is given beside its own. One whose result counts for others is
+    /// not told what it runs for: that is none of its inputs.
+    pub(super) fn variables(&self, job: &Job) -> BTreeMap<String, String> {
         let run = &self.run;
-        let mut variables: BTreeMap<String, String> = [
-            ("CI", "true".to_owned()),
-            ("TOWPATH_RUN_NUMBER", run.number.to_string()),
-            ("TOWPATH_JOB", job.name.to_string()),
-            ("TOWPATH_COMMIT", run.push.commit.clone()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+        let mut variables = BTreeMap::from([
+            ("CI".to_owned(), "true".to_owned()),
+            ("TOWPATH_JOB".to_owned(), job.name.to_string()),
+        ]);
+        if let Some(given) = job.attempts.last().and_then(|one| one.cache.as_ref()) {
+            variables.insert("TOWPATH_CACHE".to_owned(), given.word().to_owned());
+        }
+        if job.reuse.is_some() {
+            return variables;
+        }
+        let number = run.number.to_string();
+        variables.insert("TOWPATH_RUN_NUMBER".to_owned(), number);
+        variables.insert("TOWPATH_COMMIT".to_owned(), run.push.commit.clone());
         let (name, value) = match &run.push.reference {
             Reference::Branch(branch) => ("TOWPATH_BRANCH", branch.clone()),
             Reference::Tag(tag) => ("TOWPATH_TAG", tag.clone()),
@@ -311,16 +347,24 @@ impl Task {
 
 /// Gives up what can never work; what failed this time is tried again.
 fn or_give_up(
-    done: Result<(), Error>,
+    done: Result<Done, Error>,
     give_up: impl FnOnce(String) -> Edit,
 ) -> Result<Done, Error> {
     match done {
-        Ok(()) => Ok(Done::Asked),
+        Ok(done) => Ok(done),
         Err(error) => match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Internal => Err(error),
             ErrorKind::NotFound | ErrorKind::Refused => Ok(Done::Edit(give_up(describe(&error)))),
         },
     }
+}
+
+/// Has a job run whose inputs cannot be told: what is wrong with it shows there.
+fn run_anyway(run: &mut Run, index: usize) -> Vec<NewEvent> {
+    if let Some(job) = run.jobs.get_mut(index) {
+        job.reuse = None;
+    }
+    Vec::new()
 }
 
 /// Returns what is written at the end of the log of an attempt.
@@ -372,24 +416,32 @@ impl Platform {
 }
 
 impl Shared {
-    /// Gives an environment secrets as another one has them. They go with the environment.
+    /// Returns the latest versions of these secrets of an environment, as far as they have a value.
+    pub(crate) async fn latest_of(
+        &self,
+        id: &EnvironmentId,
+        wanted: &[&SecretName],
+    ) -> Result<BTreeMap<SecretName, SecretVersion>, Error> {
+        let mut versions = self.ports.store.latest_versions(id).await?;
+        versions.retain(|name, _| wanted.contains(&name));
+        Ok(versions)
+    }
+
+    /// Gives an environment secrets as another one has them. They go with the environment. One without
+    /// a value is complained of when the draft is pinned.
     pub(crate) async fn lend_secrets(
         &self,
         from: &EnvironmentId,
         to: &EnvironmentId,
-        secrets: &[&SecretName],
+        secrets: &BTreeMap<SecretName, SecretVersion>,
     ) -> Result<(), Error> {
         let store = &self.ports.store;
-        let versions = store.latest_versions(from).await?;
-        for name in secrets.iter().copied() {
-            // One without a value is complained of when the draft is pinned.
-            if let Some(version) = versions.get(name) {
-                let value = store.reveal_secret(from, name, *version).await?;
-                let now = self.ports.clock.now();
-                store
-                    .set_secret(to, name, &value, crate::SYSTEM, now)
-                    .await?;
-            }
+        for (name, version) in secrets {
+            let value = store.reveal_secret(from, name, *version).await?;
+            let now = self.ports.clock.now();
+            store
+                .set_secret(to, name, &value, crate::SYSTEM, now)
+                .await?;
         }
         Ok(())
     }

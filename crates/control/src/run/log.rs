@@ -17,6 +17,7 @@ use towpath_model::id::{EnvironmentId, ReleaseNumber, RunId};
 use towpath_model::pipeline::steps::{StepRecord, StepWatch};
 use towpath_model::port::{LogLine, LogQuery, PortError};
 
+use super::KEPT_RUNS;
 use super::act::is_own;
 use super::reach::Reach;
 use crate::error::{Error, describe};
@@ -37,9 +38,6 @@ const LONGEST_END: Duration = Duration::from_mins(2);
 
 /// The time between two attempts to open a log.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// Runs of an app whose logs are kept.
-const KEPT_RUNS: u32 = 200;
 
 /// One line of the log of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -384,6 +382,15 @@ impl Platform {
         let run = self.show_run(id).await?;
         let job = run.jobs.iter().find(|one| one.number == query.job);
         let job = job.ok_or_else(|| Error::NotFound(format!("job {} of {id}", query.job)))?;
+        if let Some(reused) = job.reused().filter(|_| job.attempts.is_empty()) {
+            let query = RunLogQuery {
+                job: reused.job,
+                attempt: None,
+                ..query.clone()
+            };
+            let id = RunId::new(id.app.clone(), reused.run);
+            return Box::pin(self.run_log(&id, &query)).await;
+        }
         let last = job.attempts.last().map(|attempt| attempt.number);
         let wanted = query.attempt.or(last);
         let mut attempts = job.attempts.iter();

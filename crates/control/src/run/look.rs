@@ -9,18 +9,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
-use towpath_model::id::{EnvironmentId, RunId, ServiceName};
-use towpath_model::pipeline::JOB_SERVICE;
+use towpath_model::id::{Digest, EnvironmentId, RunId, ServiceName};
 use towpath_model::pipeline::junit::{ALL_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, Tests};
-use towpath_model::pipeline::run::{Artifacts, Attempt, Job, Left, Run, Verdict};
+use towpath_model::pipeline::run::{Amount, Artifacts, Job, Left, Run, Verdict};
 use towpath_model::pipeline::steps::{self, StepRecord, StepWatch};
+use towpath_model::pipeline::{JOB_SERVICE, cache};
 use towpath_model::port::{FilesWanted, LogQuery, PortError};
+use towpath_model::tree::{EntryKind, Tree, TreePath};
 
 use super::act::{Done, Edit};
+use super::cache::Leave;
 use super::keeper::Task;
 use crate::error::{Error, describe};
 use crate::mask::Mask;
 use crate::platform::{Platform, Shared};
+use crate::source::app::content;
 
 /// The most bytes of the artifacts of a job.
 const ARTIFACTS_BYTES_MAX: u64 = 512 << 20;
@@ -41,7 +44,7 @@ pub(super) type Looker = JoinHandle<Option<Seen>>;
 impl Task {
     /// Has what an attempt left behind looked at, and writes it down when that is done.
     pub(super) async fn look(&mut self, index: usize, attempt: u32) -> Result<Done, Error> {
-        let Some(job) = self.run.jobs.get(index) else {
+        let Some(job) = self.run.jobs.get(index).cloned() else {
             return Ok(Done::Asked);
         };
         let mut attempts = job.attempts.iter();
@@ -50,7 +53,9 @@ impl Task {
         };
         let key = (job.number, attempt);
         let Some(looker) = self.lookers.get_mut(&key) else {
+            let leave = self.leave_cache(&job, one).await?;
             let look = Look {
+                leave,
                 shared: Arc::clone(&self.shared),
                 run: self.id.clone(),
                 environment: self.run.environment(&one.environment),
@@ -103,6 +108,8 @@ struct Look {
     job: Job,
     attempt: u32,
     has_passed: bool,
+    /// The cache that it leaves, where it does.
+    leave: Option<Leave>,
 }
 
 impl Look {
@@ -142,6 +149,19 @@ impl Look {
                 Ok(kept) => left.artifacts = Some(kept),
                 Err(Error::Port(PortError::Refused(reason))) => left.refused = Some(reason),
                 Err(error) => return Err(error),
+            }
+        }
+        if let Some(leave) = &self.leave {
+            match self.keep_cache(leave).await {
+                Ok(kept) => left.cache = Some(kept),
+                // A cache holds no verdict up: the next run does without it.
+                Err(error) => {
+                    let reason = match &error {
+                        Error::Port(error) => error.to_string(),
+                        error => describe(error),
+                    };
+                    left.notes.push(format!("its cache was not kept: {reason}"));
+                }
             }
         }
         Ok(Seen { steps, left })
@@ -223,10 +243,33 @@ impl Look {
         }
         let path = self.shared.artifacts_of(&self.run, self.job.number);
         tokio::fs::rename(&part, &path).await.map_err(unreadable)?;
+        let digest = move || digest_of(&path).map_err(unreadable);
+        let digest = crate::source::blocking(digest).await?;
         Ok(Artifacts {
             files: taken.files,
             bytes: taken.bytes,
+            digest: Some(digest),
         })
+    }
+
+    /// Keeps the cache that the job left for later runs of it.
+    async fn keep_cache(&self, leave: &Leave) -> Result<Amount, Error> {
+        let wanted = FilesWanted {
+            patterns: leave.paths.clone(),
+            most_bytes: cache::BYTES_MAX,
+        };
+        let part = self.place("cache.part");
+        let kept = match self.take(&wanted, &part).await {
+            Ok(taken) if taken.files == 0 => {
+                let reason = format!("no file is called {}", leave.paths.join(", "));
+                Err(PortError::Refused(reason).into())
+            }
+            Ok(taken) => self.shared.keep_cache(&self.run, leave, &part, taken).await,
+            Err(error) => Err(error),
+        };
+        // What was kept has another name by now; what stays is removed with the log.
+        drop(tokio::fs::remove_file(&part).await);
+        kept
     }
 
     async fn take(
@@ -255,11 +298,30 @@ impl Look {
     clippy::needless_pass_by_value,
     reason = "it is what `map_err` is given"
 )]
-fn unreadable(error: io::Error) -> Error {
+pub(super) fn unreadable(error: io::Error) -> Error {
     Error::Port(PortError::Failed {
         attempted: "look at what a job left behind".to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// Returns the digest of what is in an archive: times do not count, as in a source tree. Blocks.
+fn digest_of(archive: &Path) -> io::Result<Digest> {
+    let mut tree = Tree::default();
+    let mut archive = tar::Archive::new(BufReader::new(File::open(archive)?));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let path = TreePath::new(&path).map_err(io::Error::other)?;
+        let mode = entry.header().mode()?;
+        let (kind, content) = if let Some(target) = entry.link_name_bytes() {
+            (EntryKind::Symlink, Digest::of(&target))
+        } else {
+            (EntryKind::of_mode(mode), content(&mut entry)?)
+        };
+        tree.insert(path, kind, content);
+    }
+    Ok(tree.digest())
 }
 
 /// Reads all reports of an archive. Blocks.
@@ -295,7 +357,7 @@ impl Platform {
         let found = run.jobs.iter().find(|one| one.number == job);
         let found = found.ok_or_else(|| Error::NotFound(format!("job {job} of {id}")))?;
         let none = || Error::NotFound(format!("artifact of job `{}` in {id}", found.label()));
-        if !found.attempts.iter().any(Attempt::has_artifacts) {
+        if found.kept_artifacts().is_none() {
             return Err(none());
         }
         let opened = tokio::fs::File::open(self.shared.artifacts_of(id, job)).await;

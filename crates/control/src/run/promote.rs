@@ -5,6 +5,7 @@
 use towpath_model::id::{
     AppName, Digest, EnvironmentId, EnvironmentName, ReleaseNumber, RunNumber,
 };
+use towpath_model::pipeline::cache::Reach;
 use towpath_model::pipeline::command::Refusal;
 use towpath_model::pipeline::plan::{self, Plan};
 use towpath_model::pipeline::run::{Gates, JobState, Run, Target};
@@ -203,6 +204,7 @@ fn one_target(name: &EnvironmentName, gates: Gates) -> Plan {
         jobs: Vec::new(),
         targets: vec![Target::new(name.clone(), gates)],
         is_hotfix: false,
+        reach: Reach::default(),
     }
 }
 

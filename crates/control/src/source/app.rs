@@ -11,6 +11,7 @@ use towpath_compose::{
 };
 use towpath_model::delivery::{Delivery, FILE_NAME};
 use towpath_model::id::{AppName, Digest, EnvironmentName};
+use towpath_model::pipeline::cache::Identity;
 use towpath_model::pipeline::endpoint::Endpoint;
 use towpath_model::pipeline::project::{self, JobInputs, place_of};
 use towpath_model::pipeline::run::Job;
@@ -106,6 +107,11 @@ impl AppTree {
         }
         Diagnostics::check(errors)?;
         Ok(warnings)
+    }
+
+    /// Returns what the cache of a job is called by, where it has one.
+    pub fn cache_of(&self, job: &Job) -> Option<Identity> {
+        project::cache_of(&self.delivery, &self.entries, job)
     }
 
     /// Renders the environment of a job, which is given these variables and looks at this environment.
@@ -225,21 +231,16 @@ fn walk(root: &Path, below: &str, entries: &mut BTreeMap<String, Digest>) -> io:
             EntryKind::Symlink.digest(&Digest::of(target.as_os_str().as_encoded_bytes()))
         } else {
             let mode = entry.metadata()?.permissions().mode();
-            let kind = if mode & 0o100 == 0 {
-                EntryKind::File
-            } else {
-                EntryKind::Executable
-            };
-            kind.digest(&content(&entry.path())?)
+            let file = std::fs::File::open(entry.path())?;
+            EntryKind::of_mode(mode).digest(&content(file)?)
         };
         entries.insert(path, digest);
     }
     Ok(())
 }
 
-fn content(path: &Path) -> io::Result<Digest> {
-    use io::Read as _;
-    let mut file = std::fs::File::open(path)?;
+/// Returns the digest of all that a reader gives.
+pub(crate) fn content(mut file: impl io::Read) -> io::Result<Digest> {
     let mut hash = ContentHash::default();
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -1,6 +1,8 @@
 //! A run's whole life over a real store: begun by a push, held up, taken up again by the next control
 //! plane.
 
+mod caches;
+
 use std::time::Duration;
 
 use flate2::Compression;
@@ -416,7 +418,7 @@ async fn what_jobs_leave_behind_is_kept_read_and_given_to_those_that_need_it() {
     assert_eq!(none.unwrap_err().kind(), Kind::NotFound);
     let reason = "its artifacts cannot be kept: no file is called nothing".to_owned();
     assert_eq!(greedy.state, JobState::Failed { reason });
-    assert!(fails.attempts[0].has_artifacts());
+    assert!(fails.kept_artifacts().is_some());
     // The end of the log says what the reports said, and nothing has the value of the secret.
     let query = RunLogQuery {
         job: build.number,

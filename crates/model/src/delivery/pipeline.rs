@@ -89,6 +89,29 @@ pub struct JobSettings {
     /// `paths` and `when`. Jobs that need this one find them at the same paths. 512 MiB at most.
     #[schemars(with = "Option<schema::ArtifactsText>")]
     pub artifacts: Option<ArtifactSettings>,
+    /// Files that later runs of the job find again, so that they are faster: `[node_modules]`, or a
+    /// mapping with `paths`, `files` and `name`. 2 GiB at most. Without them the job has to work as well.
+    #[schemars(with = "Option<schema::CacheText>")]
+    pub cache: Option<CacheSettings>,
+    /// How old a result of the same inputs may be to count in place of a run of the job: the source
+    /// tree, what is said of the job and the services beside it, secrets, artifacts. The job is not told
+    /// what it runs for (`TOWPATH_COMMIT` and its like). Default: it runs every time.
+    #[schemars(with = "Option<schema::DurationText>")]
+    pub reuse: Option<Duration>,
+}
+
+/// Files that a job leaves for later runs of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheSettings {
+    /// Their paths, or those of directories that they are in.
+    pub paths: Vec<String>,
+    /// The files of the source tree whose content decides: where it is the same, what was left is as
+    /// good as new.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Its name, by which jobs share it; that of the job where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// Files that a job makes for others.

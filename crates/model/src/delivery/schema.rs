@@ -188,6 +188,36 @@ text_schema! {
             }
         ]
     }
+    /// Paths, or paths and what decides whether they are as good as new.
+    CacheText: {
+        "anyOf": [
+            { "type": "string", "examples": ["node_modules"] },
+            { "type": "array", "items": { "type": "string" } },
+            {
+                "type": "object",
+                "properties": {
+                    "paths": {
+                        "description": "The paths in the job's directory. `*` stands for anything but `/`, `**` for anything.",
+                        "anyOf": [
+                            { "type": "string" }, { "type": "array", "items": { "type": "string" } }
+                        ]
+                    },
+                    "files": {
+                        "description": "The files of the source tree whose content decides whether what was left is as good as new, such as `package-lock.json`. Default: none; what the last run left is given, and replaced.",
+                        "anyOf": [
+                            { "type": "string" }, { "type": "array", "items": { "type": "string" } }
+                        ]
+                    },
+                    "name": {
+                        "description": "The name, by which jobs share it. Default: that of the job, with the values of its matrix.",
+                        "type": "string"
+                    }
+                },
+                "required": ["paths"],
+                "additionalProperties": false
+            }
+        ]
+    }
     /// A share, or a step with its settings.
     StepText: {
         "anyOf": [

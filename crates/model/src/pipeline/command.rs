@@ -94,6 +94,8 @@ impl Run {
         for job in &mut self.jobs {
             if job.state != JobState::Succeeded {
                 job.state = JobState::Waiting;
+                // Its inputs may be others by now, such as a secret.
+                job.lookup = None;
             }
         }
         for target in &mut self.targets {

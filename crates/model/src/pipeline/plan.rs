@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::cache::Reach;
 use super::demand::Demands;
 use super::glob;
 use super::push::{Push, Reference};
@@ -23,6 +24,8 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Whether it goes straight to its environments, behind people alone.
     pub is_hotfix: bool,
+    /// What its jobs may use of what others left.
+    pub reach: Reach,
 }
 
 /// Returns what a push begins; `None` when that is nothing. A push of a hotfix begins that and nothing
@@ -38,6 +41,7 @@ pub fn plan(file: &DeliveryFile, push: &Push) -> Option<Plan> {
         jobs,
         targets,
         is_hotfix: false,
+        reach: Reach::of(file, push),
     })
 }
 
@@ -56,6 +60,7 @@ pub fn promotion(file: &DeliveryFile, push: &Push, to: &EnvironmentName) -> Opti
         jobs: jobs.collect(),
         targets,
         is_hotfix: false,
+        reach: Reach::of(file, push),
     })
 }
 
@@ -94,10 +99,15 @@ fn straight_to(file: &DeliveryFile, push: &Push, names: Vec<EnvironmentName>) ->
     let wanted: Vec<&JobSettings> = wanted
         .filter(|job| job.after.is_none() || holds(&job.condition, push))
         .collect();
+    let mut jobs = made(&wanted, &like(file, &targets));
+    for job in &mut jobs {
+        job.reuse = None;
+    }
     Plan {
-        jobs: made(&wanted, &like(file, &targets)),
+        jobs,
         targets,
         is_hotfix: true,
+        reach: Reach::of(file, push),
     }
 }
 
@@ -235,6 +245,9 @@ fn made(wanted: &[&JobSettings], like: &EnvironmentName) -> Vec<Job> {
                 steps: settings.steps.iter().map(|one| one.name.clone()).collect(),
                 reports: settings.reports.clone(),
                 artifacts: settings.artifacts.clone(),
+                cache: settings.cache.clone(),
+                reuse: settings.reuse,
+                lookup: None,
                 state: JobState::Waiting,
                 attempts: Vec::new(),
             });

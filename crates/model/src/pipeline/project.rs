@@ -9,9 +9,10 @@ use towpath_compose::Loaded;
 use towpath_compose::diagnostic::{Diagnostic, Diagnostics, nearest};
 use towpath_compose::model::{self, Condition, Dependency, Mount, MountKind, Service};
 
+use super::cache::{Identity, Subject};
 use super::endpoint::Endpoint;
 use super::run::Job;
-use super::{Demands, JOB_SERVICE};
+use super::{Demands, JOB_SERVICE, glob};
 use crate::container::{Container, MountSource, NetworkMode};
 use crate::delivery::pipeline::JobSettings;
 use crate::delivery::{Delivery, Engine, EnvironmentSettings, Rollout, ServiceSettings};
@@ -72,12 +73,33 @@ pub fn place_of(delivery: &Delivery, job: &Job) -> Option<usize> {
     jobs.position(|settings| settings.name == job.name)
 }
 
+/// Returns what the cache of a job is called by, where it has one.
+pub fn cache_of(
+    delivery: &Delivery,
+    tree: &BTreeMap<String, Digest>,
+    job: &Job,
+) -> Option<Identity> {
+    let settings = delivery.file.pipeline.get(place_of(delivery, job)?)?;
+    let base = delivery.file.environment(&job.like).unwrap_or_default();
+    let image = settings.image.as_deref();
+    let image = image.map(|image| filled_in(image, &job.variant));
+    let service = settings.service.as_ref().map(ServiceName::as_str);
+    Some(Identity::of(&Subject {
+        label: &job.label(),
+        settings: settings.cache.as_ref()?,
+        engine: settings.engine().unwrap_or(base.engine),
+        place: image.as_deref().or(service).unwrap_or_default(),
+        tree,
+    }))
+}
+
 /// Renders the environment of a job.
 pub fn draft(inputs: &JobInputs<'_>) -> Result<Draft, Diagnostics> {
     let pipeline = &inputs.delivery.file.pipeline;
     let Some(settings) = pipeline.get(inputs.place) else {
         return Err(Diagnostic::error("unknown-name", "there is no such job").into());
     };
+    cache_has_files(inputs, settings)?;
     let base = inputs.delivery.file.environment(inputs.like);
     let base = base.unwrap_or_default();
     let engine = settings.engine().unwrap_or(base.engine);
@@ -158,6 +180,31 @@ fn wanted(
         }
     }
     Ok(wanted)
+}
+
+/// Refuses a cache that is kept by files that are not there: it would always count as good as new.
+fn cache_has_files(inputs: &JobInputs<'_>, settings: &JobSettings) -> Result<(), Diagnostics> {
+    let files = settings.cache.iter().flat_map(|cache| &cache.files);
+    let place = inputs.place.to_string();
+    let mut found = Vec::new();
+    for (index, pattern) in files.enumerate() {
+        if inputs.tree.keys().any(|path| glob::matches(pattern, path)) {
+            continue;
+        }
+        let index = index.to_string();
+        let path = ["pipeline", &place, "cache", "files", &index];
+        let span = inputs.delivery.span(&path);
+        let span = span.or_else(|| inputs.delivery.span(&path[..4]));
+        let message = format!("no file of the source tree is called `{pattern}`");
+        let near = nearest(pattern, inputs.tree.keys().map(String::as_str));
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "name a file whose content decides, such as a lock file".to_owned(),
+        };
+        let unknown = Diagnostic::error("unknown-name", message);
+        found.push(unknown.at_maybe(span).help(help));
+    }
+    Diagnostics::check(found)
 }
 
 /// How the job sees the environment that it looks at.

@@ -7,14 +7,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::cache::{Given, Reach};
 use super::junit::Tests;
 use super::push::Push;
+use super::reuse::{Lookup, Reused};
 use super::steps::StepRecord;
 use super::window::{Freeze, Window};
-use crate::delivery::pipeline::{Approvals, ArtifactSettings};
+use crate::delivery::pipeline::{Approvals, ArtifactSettings, CacheSettings};
 use crate::duration;
 use crate::id::{
-    AppName, DeploymentNumber, EnvironmentId, EnvironmentName, JobName, ReleaseNumber, RunNumber,
+    AppName, DeploymentNumber, Digest, EnvironmentId, EnvironmentName, JobName, ReleaseNumber,
+    RunNumber,
 };
 use crate::preview::{OfRequest, Terms};
 use crate::rollout::Strategy;
@@ -39,6 +42,9 @@ pub struct Run {
     /// Whether it goes straight to its environments, behind people alone.
     #[serde(default)]
     pub is_hotfix: bool,
+    /// What its jobs may use of what others left, and for whom they leave something.
+    #[serde(default)]
+    pub reach: Reach,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// The jobs, in the order of the file.
@@ -118,6 +124,19 @@ pub struct Job {
     /// The files that it makes for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<ArtifactSettings>,
+    /// The files that it leaves for later runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSettings>,
+    /// How old a result may be that counts in place of a run of it.
+    #[serde(
+        default,
+        with = "duration::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub reuse: Option<Duration>,
+    /// What was found when such a result was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<Lookup>,
     /// How far it is.
     pub state: JobState,
     /// The attempts, oldest first.
@@ -136,7 +155,25 @@ impl Job {
 
     /// Tells whether something is to be looked at when its program is over.
     pub fn leaves_something(&self) -> bool {
-        !self.steps.is_empty() || !self.reports.is_empty() || self.artifacts.is_some()
+        !self.steps.is_empty()
+            || !self.reports.is_empty()
+            || self.artifacts.is_some()
+            || self.cache.is_some()
+    }
+
+    /// Returns the result that counts in place of a run of it.
+    pub fn reused(&self) -> Option<&Reused> {
+        self.lookup.as_ref()?.result.as_ref()
+    }
+
+    /// Returns the files that are kept of it.
+    pub fn kept_artifacts(&self) -> Option<&Artifacts> {
+        if let Some(reused) = self.reused() {
+            return reused.artifacts.as_ref();
+        }
+        let attempts = self.attempts.iter().rev();
+        let mut left = attempts.filter_map(|one| one.left.as_ref());
+        left.find_map(|left| left.artifacts.as_ref())
     }
 
     /// Tells whether it is over.
@@ -186,6 +223,9 @@ pub struct Attempt {
     pub asked_at: Timestamp,
     /// When the job's own program was started.
     pub started_at: Option<Timestamp>,
+    /// What it was given of the job's caches, once that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Given>,
     /// How its steps went.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepRecord>,
@@ -201,15 +241,6 @@ pub struct Attempt {
     pub ended_at: Option<Timestamp>,
     /// Whether its log is kept and its environment is gone.
     pub is_cleared: bool,
-}
-
-impl Attempt {
-    /// Tells whether files of it are kept.
-    pub fn has_artifacts(&self) -> bool {
-        self.left
-            .as_ref()
-            .is_some_and(|left| left.artifacts.is_some())
-    }
 }
 
 /// How an attempt ended.
@@ -236,6 +267,9 @@ pub struct Left {
     /// The files that are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
+    /// The cache that it left for later runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Amount>,
     /// Why the files cannot be kept: the job fails with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -248,6 +282,18 @@ pub struct Left {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifacts {
     /// How many.
+    pub files: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
+    /// The digest of what they are: paths, content, and whether they may be executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// How much something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// How many files.
     pub files: u64,
     /// How many bytes they have together.
     pub bytes: u64,

@@ -17,6 +17,11 @@ use crate::instance::after;
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Look for a result that counts in place of a run of a job.
+    LookUp {
+        /// The place of the job in the run's list.
+        index: usize,
+    },
     /// Make the environment of a job's last attempt and deploy the job to it, unless that was done.
     StartJob {
         /// The place of the job in the run's list.
@@ -158,6 +163,9 @@ impl Turn<'_> {
     fn act(&mut self) {
         let mut actions = Vec::new();
         for (index, job) in self.run.jobs.iter().enumerate() {
+            if job::awaits_lookup(&self.run, job) {
+                actions.push(Action::LookUp { index });
+            }
             for attempt in &job.attempts {
                 let seen = self.observation.jobs.get(&attempt.environment);
                 if attempt.verdict.is_some() && !attempt.is_cleared {

@@ -216,6 +216,14 @@ const REFUSED: &[(&str, &str)] = &[
         "pipeline:\n  - name: a\n    steps: [make, { name: b }, { run: c }, { name: d, run: e, when: f }]\n  - { name: b }\n",
     ),
     (
+        "caches without paths and with keys that are none",
+        "pipeline:\n  - { name: b, run: x, cache: { files: [x.lock] } }\n  - { name: d, run: x, cache: { paths: deps, key: v1 } }\n  - { name: e, run: x, reuse: soon }\n",
+    ),
+    (
+        "caches of nothing, from outside and of bad names, and results of what is not the job's own",
+        "pipeline:\n  - { name: a, run: x, cache: [] }\n  - { name: c, run: x, cache: { paths: [../x, deps], files: [/etc/passwd], name: \"\" } }\n  - { name: e, run: x, after: dev, reuse: 1d }\n  - { name: f, run: x, reuse: 0s }\n",
+    ),
+    (
         "jobs that wait for one another and for nobody",
         "pipeline:\n  - { name: a, run: x, needs: [b] }\n  - { name: b, run: x, needs: [a, c], after: qa }\n",
     ),

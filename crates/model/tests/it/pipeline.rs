@@ -2,6 +2,7 @@
 
 mod gates;
 mod jobs;
+mod reuse;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use towpath_model::id::{
 use towpath_model::pipeline::command::Refusal;
 use towpath_model::pipeline::observation::{JobEnvironment, Observation, TargetEnvironment};
 use towpath_model::pipeline::plan::{plan, promotion};
+use towpath_model::pipeline::reuse::{Lookup, Reused};
 use towpath_model::pipeline::run::{JobState, Left, Outcome, Run, TargetState};
 use towpath_model::pipeline::step::{Action, step};
 use towpath_model::pipeline::{Push, Reference};
@@ -94,6 +96,8 @@ struct Play {
     deeds: Vec<String>,
     /// What jobs leave behind.
     left: Left,
+    /// A result that is there for jobs which take one.
+    result: Option<Reused>,
     /// Nobody can look at what they leave behind.
     is_blind: bool,
 }
@@ -111,6 +115,7 @@ impl Play {
                 is_promotion: false,
                 warnings: Vec::new(),
                 is_hotfix: plan.is_hotfix,
+                reach: plan.reach,
                 created_at: now,
                 jobs: plan.jobs,
                 targets: plan.targets,
@@ -123,6 +128,7 @@ impl Play {
             events: Vec::new(),
             deeds: Vec::new(),
             left: Left::default(),
+            result: None,
             is_blind: false,
         }
     }
@@ -150,6 +156,15 @@ impl Play {
 
     fn act(&mut self, action: &Action) {
         match action {
+            Action::LookUp { index } => {
+                let job = &mut self.run.jobs[*index];
+                self.deeds.push(format!("look up {}", job.label()));
+                job.lookup = Some(Lookup {
+                    inputs: Digest::of(b"inputs"),
+                    secrets: BTreeMap::new(),
+                    result: self.result.clone(),
+                });
+            }
             Action::StartJob { index } => {
                 let job = &self.run.jobs[*index];
                 self.deeds.push(format!("start {}", job.label()));

@@ -108,6 +108,7 @@ pub(super) fn verdict(run: &Run) -> Verdict {
 mod tests {
     use jiff::Timestamp;
     use towpath_model::id::{Digest, ReleaseNumber, RunNumber};
+    use towpath_model::pipeline::cache::Reach;
     use towpath_model::pipeline::run::{Gates, Job};
     use towpath_model::pipeline::{Push, Reference};
 
@@ -133,6 +134,7 @@ mod tests {
             is_promotion: false,
             warnings: Vec::new(),
             is_hotfix: false,
+            reach: Reach::default(),
             created_at: Timestamp::UNIX_EPOCH,
             jobs: vec![Job {
                 name: "unit".parse().unwrap(),
@@ -146,6 +148,9 @@ mod tests {
                 steps: Vec::new(),
                 reports: Vec::new(),
                 artifacts: None,
+                cache: None,
+                reuse: None,
+                lookup: None,
                 state: job,
                 attempts: Vec::new(),
             }],

@@ -2,8 +2,9 @@
 
 use towpath_api as api;
 use towpath_control::{Awaited, RunLogLine};
+use towpath_model::pipeline::cache::{Cache, Given};
 use towpath_model::pipeline::junit::Tests;
-use towpath_model::pipeline::run::{Gate, Job, JobState, Run, State, Target, TargetState};
+use towpath_model::pipeline::run::{Attempt, Gate, Job, JobState, Run, State, Target, TargetState};
 use towpath_model::pipeline::steps::{StepRecord, StepState};
 
 pub(crate) fn run(run: &Run) -> api::Run {
@@ -72,12 +73,49 @@ fn job(job: &Job) -> api::RunJob {
         ended_at: last.and_then(|attempt| attempt.ended_at),
         steps: last.map_or_else(Vec::new, |last| last.steps.iter().map(step).collect()),
         tests: left.and_then(|left| left.tests.as_ref()).map(tests),
-        artifacts: left
-            .and_then(|left| left.artifacts.as_ref())
-            .map(|kept| api::RunArtifacts {
-                files: kept.files,
-                bytes: kept.bytes,
-            }),
+        artifacts: job.kept_artifacts().map(|kept| api::RunArtifacts {
+            files: kept.files,
+            bytes: kept.bytes,
+        }),
+        cache: last.and_then(cache_of),
+        reused: job.reused().map(|result| api::RunResult {
+            run: result.run.0,
+            job: result.job,
+        }),
+        notes: left.map(|left| left.notes.clone()).unwrap_or_default(),
+    }
+}
+
+fn cache_of(attempt: &Attempt) -> Option<api::RunCache> {
+    let given = attempt.cache.as_ref()?;
+    let found = given.found();
+    let left = attempt.left.as_ref().and_then(|left| left.cache);
+    Some(api::RunCache {
+        given: match given {
+            Given::Nothing => api::RunCacheGiven::None,
+            Given::Exact(_) => api::RunCacheGiven::Exact,
+            Given::Older(_) => api::RunCacheGiven::Older,
+        },
+        run: found.map(|found| found.run.0),
+        files: found.map_or(0, |found| found.files),
+        bytes: found.map_or(0, |found| found.bytes),
+        left_files: left.map(|left| left.files),
+        left_bytes: left.map(|left| left.bytes),
+    })
+}
+
+/// Returns a cache as the API has it.
+pub(crate) fn cache(cache: &Cache) -> api::Cache {
+    let key = cache.identity.key.as_ref();
+    api::Cache {
+        name: cache.identity.name.clone(),
+        scope: cache.scope.to_string(),
+        key: key.map(|key| key.short().to_owned()),
+        run: cache.run.0,
+        files: cache.files,
+        bytes: cache.bytes,
+        made_at: cache.made_at,
+        used_at: cache.used_at,
     }
 }
 

@@ -27,6 +27,8 @@ test says when it is not up to date.
 | `approvals` | a list of `AwaitedApproval` |
 | `runs logs` | a line with a `RunLogLine` each |
 | `runs artifacts` | a list of `job`, `path`, `bytes` |
+| `cache ls` | a list of `Cache` |
+| `cache rm` | a list of `Cache`: those that are gone |
 | `status` | an `Environment` |
 | `releases` | a list of `Release` |
 | `deployments` | a list of `Deployment` |

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod caches;
 mod chain;
 mod destructions;
 mod environments;

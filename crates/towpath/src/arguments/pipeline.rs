@@ -132,6 +132,42 @@ pub(crate) struct RunsArtifacts {
     pub(crate) json: bool,
 }
 
+/// What to do with the caches of jobs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List them
+    Ls(CacheLs),
+    /// Remove those of one name, or all: the next run does without
+    Rm(CacheRm),
+}
+
+/// Arguments of `cache ls`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheLs {
+    /// The app; that of this directory when absent
+    pub(crate) app: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `cache rm`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheRm {
+    /// The name, as `cache ls` has it
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) name: Option<String>,
+    /// Remove all caches of the app
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The app, where it is not that of this directory
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `promote`.
 #[derive(Debug, Args)]
 pub(crate) struct Promote {

@@ -127,3 +127,52 @@ async fn a_log_without_end_keeps_its_beginning_and_its_end_and_fills_neither_dis
     let most = site.peak_memory_kib();
     assert!(most < 400 << 10, "the control plane had {most} KiB");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_run_finds_what_a_job_left_and_a_result_of_the_same_inputs_counts() {
+    let counts = "cat deps/runs 2> /dev/null || true; echo \"cache: $TOWPATH_CACHE\"; mkdir -p deps; echo run >> deps/runs";
+    let jobs = json!([
+        { "name": "counts", "run": counts, "cache": { "paths": "deps", "files": "lock" } },
+        {
+            "name": "once", "reuse": "1d", "artifacts": "dist",
+            "run": "mkdir dist; echo \"for $TOWPATH_COMMIT$TOWPATH_RUN_NUMBER\" > dist/made; date +%N >> dist/made",
+        },
+        { "name": "uses", "needs": ["once"], "run": "cat dist/made" },
+    ]);
+    let site = site_with(json!({ "dev": {} }), jobs).await;
+    site.write("lock", "1");
+    let log = async |run: &str, job: &str| {
+        let log = site.run(&["runs", "logs", run, job]).await.exited(0);
+        log.stdout
+    };
+    start(&site).await.exited(0);
+    assert_eq!(log("1", "counts").await, "cache: none\n");
+    start(&site).await.exited(0);
+    assert_eq!(log("2", "counts").await, "run\ncache: exact\n");
+    let made = log("1", "uses").await;
+    assert!(made.starts_with("for \n"), "{made}");
+    assert_eq!(log("2", "uses").await, made);
+    let shown = site.run(&["runs", "show", "2"]).await.exited(0).stdout;
+    for words in [
+        "as in run 1: the same inputs",
+        "counts: cache: given 1 files",
+        "once: artifacts: 1 files",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+
+    site.write("lock", "2");
+    start(&site).await.exited(0);
+    assert_eq!(log("3", "counts").await, "run\ncache: older\n");
+    assert_ne!(log("3", "uses").await, made, "the tree is another one");
+    let listed = site.run(&["cache", "ls"]).await.exited(0).stdout;
+    assert_eq!(listed.matches("counts").count(), 2, "{listed}");
+    assert!(listed.contains("working tree"), "{listed}");
+    let gone = site.run(&["cache", "rm", "counts"]).await.exited(0).stdout;
+    assert!(gone.starts_with("2 caches are gone: "), "{gone}");
+    site.run(&["cache", "rm", "counts"]).await.exited(3);
+    site.run(&["cache", "rm"]).await.exited(2);
+    start(&site).await.exited(0);
+    assert_eq!(log("4", "counts").await, "cache: none\n");
+    wait_for_no_jobs(&site).await;
+}

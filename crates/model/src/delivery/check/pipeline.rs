@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::pipeline::{Approvals, DeploySettings, JobSettings, Trigger};
+use super::super::pipeline::{Approvals, CacheSettings, DeploySettings, JobSettings, Trigger};
 use super::{Checker, is_variable};
 use crate::id::{EnvironmentName, JobName};
 use crate::pipeline::{EPHEMERAL, steps};
@@ -10,9 +10,11 @@ use crate::pipeline::{EPHEMERAL, steps};
 /// The most combinations of a job's matrix.
 const COMBINATIONS_MAX: usize = 64;
 
-/// The most steps of a job, and the most characters of the name of one.
+/// The most steps of a job.
 const STEPS_MAX: usize = 50;
-const STEP_NAME_MAX: usize = 60;
+
+/// The most characters of the name of a step, and of a cache.
+const NAME_MAX: usize = 60;
 
 /// The most bytes of a job's steps: the system takes no longer word of a command than 128 KiB.
 const SCRIPT_BYTES_MAX: usize = 96 << 10;
@@ -120,6 +122,35 @@ impl Checker<'_> {
             }
             self.patterns(&path, &artifacts.paths);
         }
+        if let Some(cache) = &job.cache {
+            self.cache(at, cache);
+        }
+        if job.reuse.is_some() && job.after.is_some() {
+            let message = "what a job finds in an environment is no result of its inputs alone";
+            self.refuse(&below(&["reuse"]), message, "remove it, or `after`");
+        }
+        if job.reuse.is_some_and(|age| age.is_zero()) {
+            let help = "write `7d`, or remove it";
+            self.refuse(&below(&["reuse"]), "no result is as new as that", help);
+        }
+    }
+
+    fn cache(&mut self, at: &[&str], cache: &CacheSettings) {
+        let path = [at, &["cache"]].concat();
+        if cache.paths.is_empty() {
+            self.refuse(&path, "there is no path", "write `[node_modules]`");
+        }
+        self.patterns(&path, &cache.paths);
+        self.patterns(&[&path[..], &["files"]].concat(), &cache.files);
+        let Some(name) = &cache.name else {
+            return;
+        };
+        let is_short = (1..=NAME_MAX).contains(&name.chars().count());
+        if !is_short || name.trim() != name || name.contains(char::is_control) {
+            let message = format!("{name:?} is not a name of a cache");
+            let help = format!("write up to {NAME_MAX} characters on one line");
+            self.refuse(&[&path[..], &["name"]].concat(), &message, &help);
+        }
     }
 
     fn steps(&mut self, at: &[&str], job: &JobSettings) {
@@ -149,10 +180,10 @@ impl Checker<'_> {
             let index = index.to_string();
             let path = [&path[..], &[index.as_str(), "name"]].concat();
             let name = step.name.as_str();
-            let is_short = (1..=STEP_NAME_MAX).contains(&name.chars().count());
+            let is_short = (1..=NAME_MAX).contains(&name.chars().count());
             if !is_short || name.trim() != name || name.contains(char::is_control) {
                 let message = format!("{name:?} is not a name of a step");
-                let help = format!("write up to {STEP_NAME_MAX} characters on one line");
+                let help = format!("write up to {NAME_MAX} characters on one line");
                 self.refuse(&path, &message, &help);
             } else if !names.insert(name) {
                 let message = format!("there are two steps `{name}`");

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use towpath_compose::yaml::{Node, Value};
 
 use super::super::pipeline::{
-    APPROVAL_EXPIRY, Approvals, ArtifactSettings, Condition, DeploySettings, HotfixSettings,
-    JobSettings, StepSettings, Trigger,
+    APPROVAL_EXPIRY, Approvals, ArtifactSettings, CacheSettings, Condition, DeploySettings,
+    HotfixSettings, JobSettings, StepSettings, Trigger,
 };
 use super::super::reader::{Decode, Fields, Reader};
 use super::{OneOrMany, Plain, plain, small_language, word};
@@ -43,7 +43,8 @@ impl Decode for JobSettings {
         let retries = fields.take("retries", reader);
         let reports = list(&mut fields, "reports", reader);
         let artifacts = fields.take("artifacts", reader);
-        fields.later(&[("cache", "caches")]);
+        let cache = fields.take("cache", reader);
+        let reuse = fields.take("reuse", reader);
         fields.finish(reader);
         Some(Self {
             name: name?,
@@ -66,6 +67,8 @@ impl Decode for JobSettings {
             retries,
             reports,
             artifacts,
+            cache,
+            reuse,
         })
     }
 }
@@ -105,6 +108,28 @@ impl Decode for ArtifactSettings {
             paths,
             always: when.is_some_and(|When(always)| always),
         })
+    }
+}
+
+impl Decode for CacheSettings {
+    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
+        if node.as_map().is_none() {
+            let OneOrMany(paths) = OneOrMany::decode(node, reader)?;
+            return Some(Self {
+                paths,
+                ..Self::default()
+            });
+        }
+        let mut fields = Fields::of(node, reader, "paths, such as `[node_modules]`")?;
+        if !fields.has("paths") {
+            let help = "write `paths: [node_modules]`";
+            reader.bad_value(node, "`paths` is missing".to_owned(), help);
+        }
+        let paths = list(&mut fields, "paths", reader);
+        let files = list(&mut fields, "files", reader);
+        let name = fields.take("name", reader);
+        fields.finish(reader);
+        Some(Self { paths, files, name })
     }
 }
 

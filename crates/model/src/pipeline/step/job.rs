@@ -9,7 +9,7 @@ use super::{Turn, after, environment_of_job};
 use crate::deployment::{Deployment, JobState as ReleaseJob};
 use crate::id::ServiceName;
 use crate::pipeline::JOB_SERVICE;
-use crate::pipeline::run::{Attempt, Job, JobState, Left, Verdict};
+use crate::pipeline::run::{Attempt, Job, JobState, Left, Run, Target, Verdict};
 use crate::pipeline::steps::{self, StepRecord};
 
 /// How long it may take until the job's own program starts: images are pulled and built, services
@@ -92,11 +92,33 @@ fn begin(turn: &mut Turn<'_>, index: usize, job: &Job) {
         let reason = format!("the release did not come to `{}`", place.environment);
         return set(turn, index, JobState::Skipped { reason });
     }
-    let needs_are_met = turn.run.jobs.iter().filter(needed).all(Job::has_ended);
-    let is_there = place.is_none_or(crate::pipeline::run::Target::is_delivered);
-    if needs_are_met && is_there {
+    if !is_due(&turn.run, job) {
+        return;
+    }
+    if let Some(result) = job.reused() {
+        let reason = format!("as in run {}: its inputs are the same", result.run);
+        if let Some(job) = turn.run.jobs.get_mut(index) {
+            job.state = JobState::Succeeded;
+        }
+        let label = format!("job {}", job.label());
+        turn.event("job.reused", Some(&label), Some(reason));
+    } else if job.reuse.is_none() || job.lookup.is_some() {
         try_again(turn, index, job);
     }
+}
+
+/// Tells whether all before a job is done.
+fn is_due(run: &Run, job: &Job) -> bool {
+    let mut needed = run.jobs.iter().filter(|one| job.needs.contains(&one.name));
+    let target = |name| run.targets.iter().find(|one| &one.environment == name);
+    let place = job.after.as_ref().and_then(target);
+    needed.all(Job::has_ended) && place.is_none_or(Target::is_delivered)
+}
+
+/// Tells whether a result is to be looked for that counts in place of a run of the job.
+pub(super) fn awaits_lookup(run: &Run, job: &Job) -> bool {
+    let may_begin = job.state == JobState::Waiting && run.stop.is_none();
+    may_begin && job.reuse.is_some() && job.lookup.is_none() && is_due(run, job)
 }
 
 /// Decides on the next attempt.
@@ -114,6 +136,7 @@ fn try_again(turn: &mut Turn<'_>, index: usize, job: &Job) {
         environment,
         asked_at: turn.now,
         started_at: None,
+        cache: None,
         steps: Vec::new(),
         finding: None,
         left: None,

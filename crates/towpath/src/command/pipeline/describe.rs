@@ -1,7 +1,7 @@
 //! How a run is shown to people: its parts, how long each took, what jobs left behind.
 
 use jiff::Timestamp;
-use towpath_api::{Run, RunJob, RunPartState, RunStep};
+use towpath_api::{Run, RunCache, RunCacheGiven, RunJob, RunPartState, RunStep};
 
 use crate::command::table::{size, table};
 
@@ -28,7 +28,9 @@ pub(super) fn describe(run: &Run, now: Timestamp) -> String {
         text.push_str(&format!("  behind    {}\n", run.behind.join(", ")));
     }
     let jobs = run.jobs.iter().flat_map(|job| {
-        let reason = job.reason.clone().unwrap_or_default();
+        let reused = job.reused.as_ref();
+        let reused = reused.map(|result| format!("as in run {}: the same inputs", result.run));
+        let reason = job.reason.clone().or(reused).unwrap_or_default();
         let took = took(job.started_at, job.ended_at, now);
         let own = row("job", &job.label, job.state, took, reason);
         let steps = job.steps.iter().map(move |step| {
@@ -99,5 +101,28 @@ fn left_behind(job: &RunJob) -> String {
             job.label
         ));
     }
+    if let Some(cache) = &job.cache {
+        text.push_str(&format!("{}: cache: {}\n", job.label, cache_of(cache)));
+    }
+    for note in &job.notes {
+        text.push_str(&format!("{}: {note}\n", job.label));
+    }
     text
+}
+
+/// Says what a job was given of its caches, and what it left.
+fn cache_of(cache: &RunCache) -> String {
+    let (files, bytes) = (cache.files, size(cache.bytes));
+    let by = cache
+        .run
+        .map_or_else(String::new, |run| format!(" of run {run}"));
+    let given = match cache.given {
+        RunCacheGiven::None => "there was none".to_owned(),
+        RunCacheGiven::Exact => format!("given {files} files, {bytes}{by}"),
+        RunCacheGiven::Older => format!("given {files} files, {bytes}{by}, made of other files"),
+    };
+    match (cache.left_files, cache.left_bytes) {
+        (Some(files), Some(bytes)) => format!("{given}; left {files} files, {}", size(bytes)),
+        _ => given,
+    }
 }

@@ -100,3 +100,49 @@ async fn a_run_goes_from_containers_with_a_service_beside_them_to_production() {
     app.answers("/version", "version 1").await;
     app.down().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_in_containers_leave_files_for_others_and_for_later_runs() {
+    let mut app = App::new("leaves").await;
+    let report = "<testsuite><testcase name='adds'/></testsuite>";
+    let make = format!(
+        "mkdir -p dist target deps; echo \"made of $TOWPATH_CACHE\" > dist/app; ln -s /etc dist/out; \
+         echo \"{report}\" > target/a.xml; cat deps/runs || true; echo run >> deps/runs"
+    );
+    let jobs = json!([
+        {
+            "name": "build", "image": IMAGE, "artifacts": ["dist"], "reports": "target/*.xml",
+            "steps": [{ "name": "make", "run": make }, { "name": "look", "run": "cat dist/app" }],
+            "cache": { "paths": ["deps"], "files": ["compose.yaml"] },
+        },
+        // One in the image of a service has that image's directory, not the tree.
+        { "name": "inside", "service": "web", "needs": ["build"], "run": "cat dist/app; test ! -e dist/out" },
+        { "name": "once", "image": IMAGE, "needs": ["build"], "run": "date; ls dist", "reuse": "1d" },
+    ]);
+    add_pipeline(&app, jobs);
+    app.site.serve().await;
+    for (number, word, once) in [("1", "none", 1), ("2", "exact", 1), ("3", "exact", 0)] {
+        let words = ["runs", "start", "--wait", "end"];
+        let answer = app.site.run(&words).await.exited(0);
+        let run = app
+            .site
+            .client()
+            .run_record(app.id.app.as_str(), number.parse().unwrap());
+        let run = run.await.unwrap();
+        let build = &run.jobs[0];
+        assert_eq!(build.artifacts.as_ref().unwrap().files, 1, "{build:?}");
+        assert_eq!(build.tests.as_ref().unwrap().tests, 1, "{build:?}");
+        assert_eq!(build.steps.len(), 2);
+        assert_eq!(run.jobs[2].attempts, once, "{}", answer.stdout);
+        let log = app.site.run(&["runs", "logs", number, "inside"]).await;
+        assert_eq!(log.exited(0).stdout, format!("made of {word}\n"));
+    }
+    let log = app
+        .site
+        .run(&["runs", "logs", "3", "build"])
+        .await
+        .exited(0);
+    assert!(log.stdout.contains("\nrun\n"), "{}", log.stdout);
+    wait_for_no_jobs(&app).await;
+    app.down().await;
+}
