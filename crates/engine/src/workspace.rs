@@ -47,6 +47,11 @@ pub(crate) fn give(
     Ok(())
 }
 
+/// Forgets all archives that services of an environment are given. Blocks.
+pub(crate) fn forget(environment: &Path) -> io::Result<()> {
+    remove(&environment.join(GIVEN))
+}
+
 fn remove(place: &Path) -> io::Result<()> {
     match fs::remove_dir_all(place) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

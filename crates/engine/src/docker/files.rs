@@ -35,7 +35,7 @@ pub(super) async fn give(
     container: &Container,
     name: &str,
 ) -> Result<(), Trouble> {
-    let environment = shared.layout.environment(&id.environment);
+    let environment = shared.layout.data.environment(&id.environment);
     let unreadable = |error: io::Error| Trouble::Refused(format!("cannot give it files: {error}"));
     let given = workspace::given(&environment, &id.service).map_err(unreadable)?;
     if given.is_empty() {
@@ -223,14 +223,19 @@ impl Read for Pieces {
     }
 }
 
-/// Returns the archives that an environment's service is given. For the part that both engines have.
+/// Keeps the archives that an environment's service is given, where either engine looks for them: which
+/// of them runs it is not known yet.
 pub(super) fn keep(
     shared: &Shared,
     environment: &EnvironmentId,
     service: &ServiceName,
     archives: &[PathBuf],
 ) -> Result<(), PortError> {
-    workspace::give(&shared.layout.environment(environment), service, archives)
+    workspace::give(
+        &shared.layout.data.environment(environment),
+        service,
+        archives,
+    )
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::client::{Trouble, label_filter};
 use super::shared::{Release, Shared, failed};
 use super::state::Stage;
 use super::{logs, names, start};
-use crate::secret_place;
+use crate::{secret_place, workspace};
 
 /// Removes an instance that ended. The end of its log stays for a while.
 pub(super) async fn instance(shared: &Shared, id: &InstanceId) -> Result<(), PortError> {
@@ -248,6 +248,8 @@ pub(super) async fn environment(
         secret_place::remove(&shared.secrets_of(id))
             .map_err(|error| failed(attempted(), &error))?;
     }
+    workspace::forget(&shared.layout.data.environment(environment))
+        .map_err(|error| failed(attempted(), &error))?;
     match std::fs::remove_dir_all(shared.layout.environment(environment)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed(attempted(), &error));

@@ -109,12 +109,7 @@ fn classify(root: &Path, entry: &ignore::DirEntry) -> Result<Option<(TreePath, E
     let kind = if kind.is_symlink() {
         EntryKind::Symlink
     } else if kind.is_file() {
-        let mode = entry.metadata()?.permissions().mode();
-        if mode & 0o100 == 0 {
-            EntryKind::File
-        } else {
-            EntryKind::Executable
-        }
+        EntryKind::of_mode(entry.metadata()?.permissions().mode())
     } else {
         return Ok(None);
     };

@@ -116,19 +116,17 @@ async fn jobs_in_containers_leave_files_for_others_and_for_later_runs() {
             "cache": { "paths": ["deps"], "files": ["compose.yaml"] },
         },
         // One in the image of a service has that image's directory, not the tree.
-        { "name": "inside", "service": "web", "needs": ["build"], "run": "cat dist/app; test ! -e dist/out" },
-        { "name": "once", "image": IMAGE, "needs": ["build"], "run": "date; ls dist", "reuse": "1d" },
+        { "name": "inside", "service": "web", "needs": ["build"], "run": "cat dist/app && test ! -e dist/out" },
+        { "name": "once", "image": IMAGE, "needs": ["build"], "run": "ls dist/app", "reuse": "1d" },
     ]);
     add_pipeline(&app, jobs);
     app.site.serve().await;
     for (number, word, once) in [("1", "none", 1), ("2", "exact", 1), ("3", "exact", 0)] {
         let words = ["runs", "start", "--wait", "end"];
         let answer = app.site.run(&words).await.exited(0);
-        let run = app
-            .site
-            .client()
-            .run_record(app.id.app.as_str(), number.parse().unwrap());
-        let run = run.await.unwrap();
+        let client = app.site.client();
+        let record = client.run_record(app.id.app.as_str(), number.parse().unwrap());
+        let run = record.await.unwrap();
         let build = &run.jobs[0];
         assert_eq!(build.artifacts.as_ref().unwrap().files, 1, "{build:?}");
         assert_eq!(build.tests.as_ref().unwrap().tests, 1, "{build:?}");
