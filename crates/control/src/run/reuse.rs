@@ -77,6 +77,7 @@ impl Task {
         }
         let inputs = Inputs {
             draft: &draft,
+            like: &job.like,
             secrets: &secrets,
             artifacts: &artifacts,
         };

@@ -214,11 +214,20 @@ fn jobs(file: &DeliveryFile, push: &Push, targets: &[Target]) -> Vec<Job> {
         .iter()
         .filter(|job| holds(&job.condition, push))
         .filter(|job| {
-            let is_target = |name| targets.iter().any(|target| &target.environment == name);
+            let is_target = |name| targets.iter().any(|target| target.rendered_as() == name);
             job.after.as_ref().is_none_or(is_target)
         })
         .collect();
-    made(&wanted, &like(file, targets))
+    let mut jobs = made(&wanted, &like(file, targets));
+    let previews = targets.iter().filter(|target| target.preview.is_some());
+    for preview in previews {
+        // What looks at an environment looks at the preview that is like it, where that is what comes.
+        let looks = jobs.iter_mut().filter_map(|job| job.after.as_mut());
+        for after in looks.filter(|after| *after == preview.rendered_as()) {
+            after.clone_from(&preview.environment);
+        }
+    }
+    jobs
 }
 
 fn made(wanted: &[&JobSettings], like: &EnvironmentName) -> Vec<Job> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::{Reach, Scope};
 use super::run::{Artifacts, Job, JobState, Run};
-use crate::id::{Digest, RunNumber, SecretName, SecretVersion};
+use crate::id::{Digest, EnvironmentName, RunNumber, SecretName, SecretVersion};
 use crate::instance::elapsed;
 use crate::render::Draft;
 
@@ -19,6 +19,8 @@ pub struct Inputs<'a> {
     /// The job and the services beside it, rendered without what differs from run to run: what it runs,
     /// in which image, with which variables, of which source tree.
     pub draft: &'a Draft,
+    /// The environment that the job's own is like: whose secrets these are versions of.
+    pub like: &'a EnvironmentName,
     /// The versions of the secrets that it is given.
     pub secrets: &'a BTreeMap<SecretName, SecretVersion>,
     /// The digests of the artifacts that it finds, by their jobs.

@@ -106,7 +106,11 @@ pipeline: [{ name: unit, run: ./unit }, { name: browse, run: ./browse, after: st
 
     let asked = format!("{file}previews: {{ pull_requests: true, from: staging, ttl: 2d }}");
     let plan = pushed(&asked, false).unwrap();
-    assert_eq!(plan.jobs.len(), 1);
+    let places = plan.jobs.iter().map(|job| job.after.as_ref());
+    let places: Vec<_> = places.map(|name| name.map(|name| name.as_str())).collect();
+    // What looks at an environment looks at the preview that is like it.
+    assert_eq!(places, [None, Some("pr-7")]);
+    assert_eq!(plan.jobs[1].like.as_str(), "staging");
     let [target] = plan.targets.as_slice() else {
         panic!("{plan:?}")
     };

@@ -142,13 +142,23 @@ struct Forge {
 impl Forge {
     async fn new() -> Self {
         let scene = Scene::new().await;
+        let port = scene.site.address().port();
+        let web = format!("{{ image: web, ports: ['127.0.0.1:{port}:80'] }}");
+        scene.write("compose.yaml", &format!("services: {{ web: {web} }}\n"));
         scene.write(
             "towpath.yaml",
             "app: shop\n\
              rollout: { bake: 0s, drain: 0s }\n\
              previews: { pull_requests: true, ttl: 1h }\n\
-             pipeline: [{ name: unit, run: 'true' }]\n",
+             services:\n\
+             \x20 web:\n\
+             \x20   process: { command: exec python3 -m http.server --bind $HOST $PORT, source: true }\n\
+             \x20   health: { http: /towpath.yaml }\n\
+             pipeline:\n\
+             \x20 - { name: unit, run: 'true' }\n\
+             \x20 - { name: looks, run: 'echo \"at $TOWPATH_URL\"; curl -fsS $TOWPATH_URL/page', after: dev }\n",
         );
+        scene.write("page", "main\n");
         let head = scene.commit("Previews").await;
         scene.follow(&["--pull-requests"]).await;
         scene.wait_for("shop refs/heads/main", &head).await;
@@ -229,6 +239,18 @@ async fn a_pull_request_has_a_preview_as_long_as_it_is_open() {
     forge.wait_for_deployment(2).await;
     let run = forge.wait_for_run("pull request 7").await;
     assert_eq!(run["environments"][0]["name"], "pr-7", "{run}");
+    // What looks at the environment that the preview is like looks at the preview.
+    assert_eq!(run["jobs"][1]["after"], "pr-7", "{run}");
+    let number = run["number"].to_string();
+    let site = &forge.scene.site;
+    let words = ["runs", "logs", &number, "looks", "--app", "shop"];
+    let log = site.run(&words).await.exited(0).stdout;
+    let published = format!(":{}", site.address().port());
+    assert!(
+        log.starts_with("at http://") && log.contains("\n7 "),
+        "{log}"
+    );
+    assert!(!log.contains(&published), "{log}");
 
     // One from a fork is checked, and has none.
     forge.push(8).await;

@@ -68,11 +68,15 @@ impl Site {
     }
 
     async fn set_key_of_dev(&self, value: &str) {
-        let dev: EnvironmentId = "shop/dev".parse().unwrap();
-        self.platform.create_environment(&dev, "ada").await.unwrap();
+        self.set_key_of("shop/dev", value).await;
+    }
+
+    async fn set_key_of(&self, environment: &str, value: &str) {
+        let id: EnvironmentId = environment.parse().unwrap();
+        self.platform.create_environment(&id, "ada").await.unwrap();
         let value = SecretValue::new(value.as_bytes().to_vec());
         let key = "key".parse().unwrap();
-        let set = self.platform.set_secret(&dev, &key, &value, "ada");
+        let set = self.platform.set_secret(&id, &key, &value, "ada");
         set.await.unwrap();
     }
 }
@@ -258,4 +262,24 @@ async fn what_a_pull_request_found_counts_for_nobody_else() {
         first.jobs[1].attempts[0].cache,
         None | Some(Given::Nothing)
     ));
+}
+
+#[tokio::test]
+async fn a_version_of_a_secret_is_that_of_its_own_environment() {
+    let two = "environments: { dev: { deploy: { branch: main } }, live: { deploy: { tag: v1 } } }";
+    let one = "environments: { dev: { deploy: { branch: main } } }";
+    let file = REUSE.replace(one, two);
+    assert_ne!(file, REUSE);
+    let site = Site::new().await;
+    site.set_key_of("shop/dev", "first").await;
+    site.set_key_of("shop/live", "another").await;
+    let files: [(&str, &[u8]); 2] = [("dist/app", b"program"), ("deps/a", b"kept")];
+    site.world.set_left(&files);
+    site.settled(1, &file, ("one", branch("main"))).await;
+    let tag = Reference::Tag("v1".to_owned());
+    let second = site.settled(2, &file, ("one", tag)).await;
+    assert_eq!(second.jobs[1].like.as_str(), "live");
+    assert!(second.jobs[1].reused().is_none(), "{second:#?}");
+    let third = site.settled(3, &file, ("one", branch("main"))).await;
+    assert!(third.jobs[1].reused().is_some());
 }
