@@ -1,7 +1,9 @@
 //! A team's whole way from push to production, with a real Git, on each engine by the same code: the
 //! raffle of the examples, with `MariaDB` and Redis beside its checks; a good release under load, one
-//! that the acceptance job stops, and one that gets through and is rolled back.
+//! that the acceptance job stops, one that gets through and is rolled back, a stack of QA's own, a
+//! hotfix.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -167,7 +169,10 @@ notify:
     /// Waits until a release is to be approved for production, which QA is told of; says yes; waits for
     /// the end of its run.
     async fn approve(&self, number: u32) -> Run {
-        let is_asked = |run: &Run| run.environments[1].state == RunPartState::AwaitingApproval;
+        let is_asked = |run: &Run| {
+            let last = run.environments.last();
+            last.is_some_and(|last| last.state == RunPartState::AwaitingApproval)
+        };
         self.wait_for(number, "to be approved", is_asked).await;
         // Whoever is not of QA is not asked.
         self.site.run(&["approve", "production"]).await.exited(4);
@@ -273,6 +278,10 @@ async fn bring_out_the_first(team: &Team) {
     team.tag("v1").await.exited(0);
     let run = team.approve(2).await;
     assert_eq!(run.state, RunState::Succeeded, "{run:#?}");
+    // What the branch was checked with need not be checked again for the tag.
+    let checks = &run.jobs[0];
+    let reused = checks.reused.as_ref().map(|result| result.run);
+    assert_eq!((checks.attempts, reused), (0, Some(1)), "{checks:#?}");
     let asked = ["raffle/production", "towpath approve"];
     team.told(&asked).await;
     let log = team.log_of(2, "accept").await;
@@ -334,6 +343,43 @@ async fn have_one_rolled_back(team: &Team) {
     assert!(known.exited(0).stdout.contains("environment.held"));
 }
 
+/// Somebody of QA wants the stack of staging for themselves, with data of its own.
+async fn look_at_one_of_its_own(team: &Team) {
+    let staging = "raffle/staging".parse().unwrap();
+    let staging = team.site.client().environment(&staging).await.unwrap();
+    let create = ["env", "create", "qa-1", "--from", "staging", "--ttl", "1h"];
+    team.site.run(&create).await.exited(0);
+    let id = "raffle/qa-1".parse().unwrap();
+    let environment = team.site.client().environment(&id).await.unwrap();
+    let mut routes = environment.routes.iter().filter(|route| !route.internal);
+    let listen: SocketAddr = routes.next().unwrap().listen.parse().unwrap();
+    // The first release is of the branch: from then on each has a version of its own.
+    let version = staging.stable.unwrap() - 1;
+    assert_eq!(team.page(listen.port()).await, (version.to_string(), 0));
+    let remove = ["env", "rm", "qa-1", "--volumes", "--yes"];
+    team.site.run(&remove).await.exited(0);
+    team.site.client().environment(&id).await.unwrap_err();
+}
+
+/// A hotfix is checked, approved and brought straight to production; what it passed by is behind.
+async fn bring_a_hotfix(team: &Team) {
+    team.commit(5, "none").await;
+    team.tag("fix-5").await.exited(0);
+    let release = ["release-hold", "production"];
+    team.site.run(&release).await.exited(0);
+    let hotfix = ["hotfix", "production", "--tag", "fix-5", "--wait", "none"];
+    team.site.run(&hotfix).await.exited(0);
+    // What was pushed is checked, and goes nowhere by itself: that is run 6.
+    let run = team.approve(7).await;
+    assert_eq!(run.state, RunState::Succeeded, "{run:#?}");
+    assert!(run.hotfix && run.jobs[0].attempts == 1, "{run:#?}");
+    let (version, entries) = team.page(team.production()).await;
+    assert_eq!(version, "5");
+    assert!(entries >= CROWD, "{entries}: who entered stays");
+    let staging = team.site.run(&["status", "staging"]).await.exited(0).stdout;
+    assert!(staging.contains("behind production"), "{staging}");
+}
+
 async fn from_push_to_production(engine: &str) {
     let team = Team::on(engine).await;
     bring_out_the_first(&team).await;
@@ -341,8 +387,10 @@ async fn from_push_to_production(engine: &str) {
     bring_out_the_next(&team, &load, engine).await;
     have_one_stopped(&team).await;
     have_one_rolled_back(&team).await;
+    look_at_one_of_its_own(&team).await;
+    bring_a_hotfix(&team).await;
     let counts = load.stop().await;
-    assert_none_lost(&counts, "two bad releases");
+    assert_none_lost(&counts, "two bad releases and a hotfix");
     assert!(!counts.by_version.contains_key("3"));
     // Whom it failed was answered by the release before, which is kept warm until the verdict.
     let bad = counts.by_version.get("4").expect("version 4 was tried");
