@@ -2,7 +2,9 @@
 //! ([`transport`]) nor how answers that do not end are read ([`stream`]).
 
 mod environment;
+mod remote;
 mod run;
+mod secure;
 mod session;
 mod stream;
 mod transport;
@@ -22,7 +24,10 @@ use crate::{
     Event, NewToken, Release, Repository, RepositoryRequest, ServerInfo, Token, TokenRequest,
     Verification,
 };
+use remote::Remote;
+pub use remote::RemoteError;
 pub use run::{Archive, RunLogFilter};
+use secure::Connector;
 pub use session::{Session, SessionInput, SessionOutput};
 pub use stream::JsonStream;
 use transport::{Answer, Body, Transport};
@@ -41,6 +46,14 @@ pub enum Error {
         /// The cause.
         #[source]
         source: std::io::Error,
+    },
+    /// Whoever answers there does not show to be the control plane.
+    #[error("the certificate of {address} is not trusted: {reason}")]
+    Untrusted {
+        /// The address.
+        address: String,
+        /// What is wrong with the certificate.
+        reason: String,
     },
     /// The control plane said no.
     #[error("{0}")]
@@ -103,11 +116,30 @@ impl Client {
         }
     }
 
-    /// Makes a client of the control plane at `host:port`, with a bearer token.
+    /// Makes a client of the control plane at `host:port`, in the clear, with a bearer token.
     pub fn tcp(address: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
             transport: Transport::tcp(address.into(), token.into()),
         }
+    }
+
+    /// Makes a client of the control plane at `https://host:port`, `http://host:port` or `host:port`,
+    /// with a bearer token. Over TLS it trusts whom the machine trusts, and besides the `authorities`,
+    /// certificates in PEM. Nothing is asked yet.
+    pub fn remote(
+        address: &str,
+        token: impl Into<String>,
+        authorities: Option<&[u8]>,
+    ) -> Result<Self, RemoteError> {
+        Ok(match Remote::parse(address)? {
+            Remote::Plain(address) => Self::tcp(address, token),
+            Remote::Tls(secure) => {
+                let connector = Connector::new(secure, authorities)?;
+                Self {
+                    transport: Transport::tls(connector, token.into()),
+                }
+            }
+        })
     }
 
     /// Returns the socket or address, for people.

@@ -6,13 +6,16 @@
 mod actor;
 mod app;
 mod carry;
+mod certificate;
 mod endpoint;
 mod extract;
 mod git;
 mod listen;
 mod map;
 mod problem;
+mod tls;
 mod webhook;
 
 pub use app::{Context, openapi};
+pub use certificate::{Certificate, CertificateError};
 pub use listen::{Config, Error, Listeners, serve};

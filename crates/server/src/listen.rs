@@ -1,15 +1,21 @@
 //! The sockets, and the server's life on them. Not what is served.
 
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::Router;
+use axum::serve::Listener;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{Context, Door, service};
+use crate::certificate::Certificate;
+use crate::tls::TlsListener;
 
 /// The longest path of a unix socket, its end included (`sun_path` in unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
@@ -24,6 +30,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// A TCP address, where a bearer token is asked for.
     pub tcp: Option<SocketAddr>,
+    /// What TLS is spoken with on TCP; without it HTTP in the clear is.
+    pub certificate: Option<Certificate>,
 }
 
 /// Why the server cannot listen.
@@ -67,6 +75,7 @@ pub struct Listeners {
     unix: UnixListener,
     socket: PathBuf,
     tcp: Option<TcpListener>,
+    certificate: Option<Certificate>,
 }
 
 impl Listeners {
@@ -80,6 +89,7 @@ impl Listeners {
             unix: open_unix(&config.socket).await?,
             socket: config.socket.clone(),
             tcp,
+            certificate: config.certificate.clone(),
         })
     }
 
@@ -130,13 +140,13 @@ pub async fn serve(listeners: Listeners, context: Context) -> io::Result<()> {
     let stop = context.stop.clone();
     let mut servers: JoinSet<io::Result<()>> = JoinSet::new();
     let owner = service(context.clone(), Door::Owner);
-    let unix =
-        axum::serve(listeners.unix, owner).with_graceful_shutdown(stop.clone().cancelled_owned());
-    servers.spawn(unix.into_future());
+    servers.spawn(until(&stop, listeners.unix, owner));
     if let Some(tcp) = listeners.tcp {
         let bearer = service(context, Door::Bearer);
-        let tcp = axum::serve(tcp, bearer).with_graceful_shutdown(stop.clone().cancelled_owned());
-        servers.spawn(tcp.into_future());
+        match listeners.certificate {
+            Some(own) => servers.spawn(until(&stop, TlsListener::new(tcp, own), bearer)),
+            None => servers.spawn(until(&stop, tcp, bearer)),
+        };
     }
     let ended = async {
         while let Some(ended) = servers.join_next().await {
@@ -151,4 +161,15 @@ pub async fn serve(listeners: Listeners, context: Context) -> io::Result<()> {
     // The next server replaces a socket that is left.
     drop(std::fs::remove_file(&listeners.socket));
     outcome
+}
+
+/// Returns the life of one listener: it ends when `stop` is cancelled and its requests have ended.
+fn until<L: Listener<Addr: Debug>>(
+    stop: &CancellationToken,
+    listener: L,
+    served: Router,
+) -> impl Future<Output = io::Result<()>> + Send + 'static {
+    axum::serve(listener, served)
+        .with_graceful_shutdown(stop.clone().cancelled_owned())
+        .into_future()
 }

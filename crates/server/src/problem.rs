@@ -40,6 +40,9 @@ pub(crate) enum Error {
     /// The request is larger than what is taken.
     #[error("{0}")]
     TooLarge(String),
+    /// The request came in the clear.
+    #[error("HTTPS is spoken here: write `https://` before the address")]
+    NoTls,
     /// Nothing is served there.
     #[error("nothing is served at this address")]
     NoRoute,
@@ -92,7 +95,7 @@ impl Error {
         match self {
             Self::Control(error) => of_control(error),
             Self::TooLarge(_) => TOO_LARGE,
-            Self::BadRequest(_) => BAD_REQUEST,
+            Self::BadRequest(_) | Self::NoTls => BAD_REQUEST,
             Self::NoUpgrade => (
                 StatusCode::UPGRADE_REQUIRED,
                 "bad-request",
@@ -157,7 +160,7 @@ fn of_control(error: &towpath_control::Error) -> Sort {
 }
 
 /// Joins an error and its causes to one sentence, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -188,6 +188,12 @@ pub(crate) struct Serve {
     /// Listen on TCP too; only requests with a token are answered there
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Speak HTTPS there, with this certificate and its chain, as PEM; a renewed file is taken over
+    #[arg(long, value_name = "FILE", requires_all = ["listen", "tls_key"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, as PEM
+    #[arg(long, value_name = "FILE", requires_all = ["listen", "tls_cert"])]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// Arguments of `stop`.

@@ -98,7 +98,7 @@ pub(crate) async fn run(arguments: Arguments, settings: Settings) -> Result<Exit
         Command::Token(token) => token::run(&token, &settings).await,
         Command::Serve(serve) => {
             let data = prepare(&serve.data, &settings)?;
-            serve::run(&data, serve.listen, &settings).await?;
+            serve::run(&data, &serve, &settings).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Stop(stop) => stop::run(&stop, &settings).await,

@@ -5,8 +5,13 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use towpath_compose::{Diagnostics, Style};
+use towpath_server::CertificateError;
 
 use crate::place;
+
+/// What to do about a certificate that is not trusted.
+const UNTRUSTED: &str =
+    "where it is good, name a file with the certificate of its authority (PEM) in TOWPATH_CA";
 
 /// The kinds of failure, each with its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +110,9 @@ fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
     if let Some(server) = cause.downcast_ref::<towpath_server::Error>() {
         return Some(kind_of_door(server));
     }
+    if let Some(certificate) = cause.downcast_ref::<CertificateError>() {
+        return Some(kind_of_certificate(certificate));
+    }
     cause
         .downcast_ref::<towpath_store::KeyError>()
         .map(kind_of_key)
@@ -117,7 +125,7 @@ fn kind_of_answer(error: &towpath_api::client::Error) -> Failure {
         Error::Unreachable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             Failure::Denied
         }
-        Error::Unreachable { .. } => Failure::NotFound,
+        Error::Unreachable { .. } | Error::Untrusted { .. } => Failure::NotFound,
         Error::Problem(problem) => match problem.status {
             401 | 403 => Failure::Denied,
             404 => Failure::NotFound,
@@ -162,6 +170,21 @@ fn kind_of_door(error: &towpath_server::Error) -> Failure {
     }
 }
 
+/// Finds out what kind of failure it is that there is no certificate to speak TLS with.
+fn kind_of_certificate(error: &CertificateError) -> Failure {
+    match error {
+        CertificateError::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            Failure::Denied
+        }
+        CertificateError::Read { .. }
+        | CertificateError::Damaged(_)
+        | CertificateError::NoCertificate(_)
+        | CertificateError::NoKey(_)
+        | CertificateError::OtherKey { .. }
+        | CertificateError::Unusable { .. } => Failure::Input,
+    }
+}
+
 /// Finds out what kind of failure it is that the master key cannot be used.
 fn kind_of_key(error: &towpath_store::KeyError) -> Failure {
     use towpath_store::KeyError;
@@ -195,13 +218,20 @@ fn text(error: &anyhow::Error) -> String {
     for cause in error.chain().skip(1) {
         text.push_str(&format!("  because: {cause}\n"));
     }
-    let hint = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<Failed>()?.hint.as_deref());
-    if let Some(hint) = hint {
+    if let Some(hint) = error.chain().find_map(hint_of) {
         text.push_str(&format!("  hint: {hint}\n"));
     }
     text
+}
+
+fn hint_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    if let Some(failed) = cause.downcast_ref::<Failed>() {
+        return failed.hint.as_deref();
+    }
+    match cause.downcast_ref::<towpath_api::client::Error>()? {
+        towpath_api::client::Error::Untrusted { .. } => Some(UNTRUSTED),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +265,16 @@ mod tests {
     fn directory(kind: io::ErrorKind) -> anyhow::Error {
         let (path, source) = (PathBuf::from("/data"), kind.into());
         Store::Directory { path, source }.into()
+    }
+
+    fn untrusted() -> anyhow::Error {
+        let (address, reason) = ("https://x".to_owned(), "it has expired".to_owned());
+        Answer::Untrusted { address, reason }.into()
+    }
+
+    fn certificate(kind: io::ErrorKind) -> anyhow::Error {
+        let (path, source) = (PathBuf::from("/cert.pem"), kind.into());
+        CertificateError::Read { path, source }.into()
     }
 
     fn file() -> PathBuf {
@@ -284,6 +324,9 @@ mod tests {
             (Store::Full { file: file() }.into(), 1),
             (Store::ReadOnly { file: file() }.into(), 1),
             (Store::NotFound("app".to_owned()).into(), 3),
+            (untrusted(), 3),
+            (certificate(io::ErrorKind::NotFound), 2),
+            (certificate(io::ErrorKind::PermissionDenied), 4),
             (directory(io::ErrorKind::PermissionDenied), 4),
             (directory(io::ErrorKind::NotADirectory), 1),
             (towpath_server::Error::PortInUse(address).into(), 2),
@@ -295,6 +338,19 @@ mod tests {
             let error = Err::<(), _>(error).context("what was tried").unwrap_err();
             assert_eq!(kind(&error).code(), code, "within another: {text}");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_comes_with_what_to_do() {
+        let text = text(&untrusted().context("cannot ask"));
+        assert!(
+            text.contains("because: the certificate of https://x is"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hint: ") && text.contains("TOWPATH_CA"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// The variable that names a file of authorities.
+pub(crate) const CA: &str = "TOWPATH_CA";
+
 /// Everything that is read from the environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -10,14 +13,25 @@ pub(crate) struct Settings {
     pub(crate) home: PathBuf,
     /// The master key of the secrets, in base64, where it is not in the data directory.
     pub(crate) master_key: Option<String>,
-    /// The control plane elsewhere that is asked, and the token for it.
-    pub(crate) remote: Option<(String, String)>,
+    /// The control plane elsewhere that is asked.
+    pub(crate) remote: Option<Remote>,
     /// Who asks, for the audit trail.
     pub(crate) actor: String,
     /// What is logged, as `tracing-subscriber` reads it.
     pub(crate) log: Option<String>,
     /// All variables, for Compose's interpolation.
     pub(crate) variables: BTreeMap<String, String>,
+}
+
+/// A control plane elsewhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    /// Where it is.
+    pub(crate) address: String,
+    /// The token for it.
+    pub(crate) token: String,
+    /// The file of the authorities that it may be certified by, besides those of the machine.
+    pub(crate) authorities: Option<PathBuf>,
 }
 
 impl Settings {
@@ -33,8 +47,11 @@ impl Settings {
         Self {
             home: home(&get),
             master_key: get("TOWPATH_MASTER_KEY"),
-            remote: get("TOWPATH_SERVER")
-                .map(|server| (server, get("TOWPATH_TOKEN").unwrap_or_default())),
+            remote: get("TOWPATH_SERVER").map(|address| Remote {
+                address,
+                token: get("TOWPATH_TOKEN").unwrap_or_default(),
+                authorities: get(CA).map(PathBuf::from),
+            }),
             actor: get("TOWPATH_ACTOR")
                 .or_else(|| get("USER"))
                 .unwrap_or_else(|| "root".to_owned()),

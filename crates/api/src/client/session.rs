@@ -1,6 +1,8 @@
 //! The client's part of a command that runs for it: what it gives, and what comes of it. Not how the
 //! bytes look ([`crate::frame`]).
 
+use std::io::ErrorKind;
+
 use bytes::Bytes;
 use hyper::Method;
 use hyper::upgrade::Upgraded;
@@ -81,7 +83,11 @@ impl SessionOutput {
                 Some(frame) => return Ok(Some(frame)),
                 None => {
                     let mut buffer = vec![0; READ_BYTES];
-                    let count = self.read.read(&mut buffer).await.map_err(broken)?;
+                    let count = match self.read.read(&mut buffer).await {
+                        // A server that was killed says no goodbye over TLS.
+                        Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+                        read => read.map_err(broken)?,
+                    };
                     if count == 0 {
                         return Ok(None);
                     }

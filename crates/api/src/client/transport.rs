@@ -1,5 +1,5 @@
-//! How a request gets to the control plane: one connection for each, over a unix socket or TCP. Not
-//! what is in it.
+//! How a request gets to the control plane: one connection for each, over a unix socket, TCP, or
+//! TLS. Not what is in it.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,12 +21,16 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::io::ReaderStream;
 
+use super::secure::{Connector, HandshakeError};
 use super::{ACTOR, Error};
 use crate::frame::PROTOCOL;
 use crate::problem::Problem;
 
 /// How long a connection may take to be opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a handshake of TLS may take after that.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest answer that is read as a whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -35,6 +39,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 enum Address {
     Unix { socket: PathBuf, actor: String },
     Tcp { address: String, token: String },
+    Tls { connector: Connector, token: String },
 }
 
 /// The way to one control plane.
@@ -66,8 +71,15 @@ impl Transport {
         }
     }
 
+    pub(super) fn tls(connector: Connector, token: String) -> Self {
+        Self {
+            address: Address::Tls { connector, token },
+        }
+    }
+
     pub(super) fn address(&self) -> String {
         match &self.address {
+            Address::Tls { connector, .. } => format!("https://{}", connector.remote.authority),
             Address::Unix { socket, .. } => socket.display().to_string(),
             Address::Tcp { address, .. } => address.clone(),
         }
@@ -136,22 +148,34 @@ impl Transport {
     }
 
     async fn connect(&self) -> Result<Pin<Box<dyn Io>>, Error> {
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, async {
-            let io: Pin<Box<dyn Io>> = match &self.address {
-                Address::Unix { socket, .. } => Box::pin(UnixStream::connect(socket).await?),
-                Address::Tcp { address, .. } => Box::pin(TcpStream::connect(address).await?),
-            };
-            Ok(io)
-        });
-        let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
-        connected
-            .await
-            .map_err(timed_out)
-            .and_then(std::convert::identity)
-            .map_err(|source| Error::Unreachable {
-                address: self.address(),
-                source,
-            })
+        let unreachable = |source| Error::Unreachable {
+            address: self.address(),
+            source,
+        };
+        let opened = CONNECT_TIMEOUT;
+        Ok(match &self.address {
+            Address::Unix { socket, .. } => {
+                let stream = within(opened, UnixStream::connect(socket)).await;
+                Box::pin(stream.map_err(unreachable)?)
+            }
+            Address::Tcp { address, .. } => {
+                let stream = within(opened, TcpStream::connect(address)).await;
+                Box::pin(stream.map_err(unreachable)?)
+            }
+            Address::Tls { connector, .. } => {
+                let place = (connector.remote.host.as_str(), connector.remote.port);
+                let stream = within(opened, TcpStream::connect(place)).await;
+                let shaken = connector.shake_hands(stream.map_err(unreachable)?);
+                let shaken = within(HANDSHAKE_TIMEOUT, shaken).await;
+                Box::pin(shaken.map_err(|error| match error {
+                    HandshakeError::Io(source) => unreachable(source),
+                    HandshakeError::Untrusted(reason) => Error::Untrusted {
+                        address: self.address(),
+                        reason,
+                    },
+                })?)
+            }
+        })
     }
 
     fn request(&self, method: Method, path: &str, body: Body) -> Result<Request<Frames>, Error> {
@@ -163,16 +187,30 @@ impl Transport {
             Address::Unix { actor, .. } => request
                 .header(header::HOST, "towpath")
                 .header(ACTOR, actor.escape_default().to_string()),
-            Address::Tcp { address, token } => {
-                let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(broken)?;
-                value.set_sensitive(true);
-                request
-                    .header(header::HOST, address)
-                    .header(header::AUTHORIZATION, value)
-            }
+            Address::Tcp { address, token } => request
+                .header(header::HOST, address)
+                .header(header::AUTHORIZATION, bearer(token)?),
+            Address::Tls { connector, token } => request
+                .header(header::HOST, &connector.remote.authority)
+                .header(header::AUTHORIZATION, bearer(token)?),
         };
         request.body(body.frames).map_err(broken)
     }
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(broken)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Waits for something, so long at most.
+async fn within<T, E: From<io::Error>>(
+    longest: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let done = tokio::time::timeout(longest, work).await;
+    done.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }
 
 /// Reads why a request was not done.

@@ -48,6 +48,7 @@ impl Site {
         let doors = Config {
             socket: directory.path().join("towpath.sock"),
             tcp: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            certificate: None,
         };
         let listeners = Listeners::open(&doors).await.unwrap();
         let tcp = listeners.tcp_address().unwrap();

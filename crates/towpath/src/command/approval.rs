@@ -13,7 +13,7 @@ use crate::settings::Settings;
 
 /// Lists what waits for who asks; for anybody when they say so.
 pub(crate) async fn run(arguments: &Approvals, settings: &Settings) -> Result<ExitCode> {
-    let mut waiting = connect::client(settings).approvals().await?;
+    let mut waiting = connect::client(settings)?.approvals().await?;
     waiting.retain(|one| arguments.all || one.yours);
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&waiting)?));

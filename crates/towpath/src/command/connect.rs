@@ -10,30 +10,44 @@ use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use towpath_api::EnvironmentSummary;
-use towpath_api::client::{Client, Error};
+use towpath_api::client::{Client, Error, RemoteError};
 use towpath_model::id::{AppName, EnvironmentId, EnvironmentName};
 
 use super::{make_data_directory, project};
 use crate::arguments::{Choice, Target};
 use crate::exit::{Failed, Failure};
 use crate::role::api_socket;
-use crate::settings::Settings;
+use crate::settings::{CA, Settings};
 
 /// The longest that a started control plane may take to answer.
 const LONGEST_START: Duration = Duration::from_secs(15);
 
 /// Returns a client of the control plane: the remote one that the environment names, else the
 /// local one. Nothing is asked yet.
-pub(crate) fn client(settings: &Settings) -> Client {
-    match &settings.remote {
-        Some((address, token)) => Client::tcp(address, token),
-        None => Client::unix(api_socket(&settings.home), &settings.actor),
-    }
+pub(crate) fn client(settings: &Settings) -> Result<Client> {
+    let Some(remote) = &settings.remote else {
+        return Ok(Client::unix(api_socket(&settings.home), &settings.actor));
+    };
+    let bad = |message| Failed::new(Failure::Input, message);
+    let authorities = match &remote.authorities {
+        Some(file) => Some(std::fs::read(file).map_err(|error| {
+            let message = format!("cannot read {}: {error}", file.display());
+            bad(message).hint(format!("it is what {CA} names"))
+        })?),
+        None => None,
+    };
+    let client = Client::remote(&remote.address, &remote.token, authorities.as_deref());
+    Ok(client.map_err(|error| match (&error, &remote.authorities) {
+        (RemoteError::Authorities(_), Some(file)) => {
+            bad(error.to_string()).hint(format!("{CA} names {}", file.display()))
+        }
+        _ => bad(error.to_string()),
+    })?)
 }
 
 /// Returns a client of a control plane that answers, and starts a local one when none does.
 pub(crate) async fn client_or_start(settings: &Settings) -> Result<Client> {
-    let client = client(settings);
+    let client = client(settings)?;
     match client.server().await {
         Ok(_) => Ok(client),
         Err(Error::Unreachable { .. }) if settings.remote.is_none() => {
@@ -174,7 +188,7 @@ pub(crate) async fn choose(choice: &Choice, settings: &Settings) -> Result<Envir
     {
         return Ok(id);
     }
-    let known = client(settings).environments().await?;
+    let known = client(settings)?.environments().await?;
     let known: Vec<EnvironmentSummary> = known
         .into_iter()
         .filter(|one| choice.app.as_ref().is_none_or(|app| app == &one.app))

@@ -31,7 +31,7 @@ const NO_READER: u8 = 141;
 /// Runs a command in an instance.
 pub(crate) async fn exec(arguments: &Exec, settings: &Settings) -> Result<ExitCode> {
     let (id, service) = choose(&arguments.of, settings).await?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let around = &arguments.surroundings;
     let terminal = terminal(around)?;
     let request = ExecRequest {
@@ -54,7 +54,7 @@ pub(crate) async fn exec(arguments: &Exec, settings: &Settings) -> Result<ExitCo
 /// Starts a one-off instance.
 pub(crate) async fn run(arguments: &Run, settings: &Settings) -> Result<ExitCode> {
     let (id, service) = choose(&arguments.of, settings).await?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let around = &arguments.surroundings;
     let terminal = terminal(around)?;
     let request = RunRequest {

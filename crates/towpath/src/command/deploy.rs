@@ -41,7 +41,7 @@ pub(crate) async fn up(arguments: &Up, settings: &Settings) -> Result<ExitCode> 
 pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<ExitCode> {
     if let Some(release) = arguments.release {
         let id = connect::choose(&arguments.choice, settings).await?;
-        let client = connect::client(settings);
+        let client = connect::client(settings)?;
         let request = RedeployRequest {
             release,
             strategy: arguments.rollout.strategy(),
@@ -67,7 +67,7 @@ pub(crate) async fn deploy(arguments: &Deploy, settings: &Settings) -> Result<Ex
     if let Some(checkout) = &checkout {
         release.commit = Some(checkout.commit().to_owned());
     }
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     release.past_gates.clone_from(&arguments.past_gates);
     let requested = release
         .deploy(&client, &app, &arguments.rollout, settings)

@@ -25,7 +25,7 @@ const LONGEST_STOP: Duration = Duration::from_mins(10);
 pub(crate) async fn run(command: &EnvCommand, settings: &Settings) -> Result<ExitCode> {
     match command {
         EnvCommand::Ls(list) => {
-            let environments = connect::client(settings).environments().await?;
+            let environments = connect::client(settings)?.environments().await?;
             if list.json {
                 return print(&format!("{}\n", serde_json::to_string(&environments)?));
             }
@@ -69,7 +69,7 @@ async fn preview(create: &Create, settings: &Settings) -> Result<ExitCode> {
             .hint("give the preview another name")
             .into());
     }
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let request = PreviewRequest {
         like: create.from.clone().unwrap_or_default(),
         ttl_s: create.ttl.map(|ttl| ttl.as_secs()),
@@ -103,7 +103,7 @@ async fn extend(extend: &Extend, settings: &Settings) -> Result<ExitCode> {
     let request = ExtendRequest {
         ttl_s: extend.ttl.as_secs(),
     };
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let preview = client.extend_preview(&id, &request).await?;
     if extend.json {
         return print(&format!("{}\n", serde_json::to_string(&preview)?));
@@ -156,7 +156,7 @@ async fn destroy(remove: &Remove, settings: &Settings) -> Result<ExitCode> {
     if !remove.yes {
         confirm(&id, remove.volumes)?;
     }
-    connect::client(settings)
+    connect::client(settings)?
         .destroy_environment(&id, remove.volumes)
         .await?;
     if remove.json {
@@ -205,7 +205,7 @@ fn confirm(id: &EnvironmentId, volumes: bool) -> Result<()> {
 /// Changes how many instances services have.
 pub(crate) async fn scale(scale: &Scale, settings: &Settings) -> Result<ExitCode> {
     let id = connect::target(&scale.target, settings)?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     for (service, count) in &scale.counts {
         client.scale(&id, service, *count).await?;
     }
@@ -229,7 +229,7 @@ pub(crate) async fn scale(scale: &Scale, settings: &Settings) -> Result<ExitCode
 /// Stops everything in an environment, and waits for the end of it.
 pub(crate) async fn down(arguments: &OnEnvironment, settings: &Settings) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice, settings).await?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     client.down(&id).await?;
     await_end(&client, &id).await?;
     if arguments.json {

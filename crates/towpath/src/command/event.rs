@@ -13,7 +13,7 @@ use crate::settings::Settings;
 
 /// Prints the latest lines, follows the trail, or has it checked.
 pub(crate) async fn run(arguments: &Events, settings: &Settings) -> Result<ExitCode> {
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     if let Some(EventCommand::Verify(verify)) = &arguments.command {
         return check(&client, verify.json).await;
     }

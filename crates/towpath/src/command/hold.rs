@@ -19,7 +19,7 @@ pub(crate) async fn hold(arguments: &Hold, settings: &Settings) -> Result<ExitCo
         .clone()
         .unwrap_or_else(|| format!("held by {}", settings.actor));
     let request = HoldRequest { reason };
-    connect::client(settings).hold(&id, &request).await?;
+    connect::client(settings)?.hold(&id, &request).await?;
     if arguments.json {
         let held = json!({ "id": id.to_string(), "on_hold": true, "reason": request.reason });
         return print(&format!("{held}\n"));
@@ -33,7 +33,7 @@ pub(crate) async fn hold(arguments: &Hold, settings: &Settings) -> Result<ExitCo
 /// Lets automatic deployment go on.
 pub(crate) async fn release(arguments: &OnEnvironment, settings: &Settings) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice, settings).await?;
-    connect::client(settings).release_hold(&id).await?;
+    connect::client(settings)?.release_hold(&id).await?;
     if arguments.json {
         let released = json!({ "id": id.to_string(), "on_hold": false });
         return print(&format!("{released}\n"));

@@ -20,7 +20,7 @@ pub(crate) async fn run(arguments: &Logs, settings: &Settings) -> Result<ExitCod
         since: arguments.since,
         follow: arguments.follow,
     };
-    let mut stream = connect::client(settings).logs(&id, &filter).await?;
+    let mut stream = connect::client(settings)?.logs(&id, &filter).await?;
     loop {
         tokio::select! {
             next = stream.next() => match next? {

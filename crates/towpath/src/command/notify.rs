@@ -20,7 +20,7 @@ pub(crate) async fn run(command: &NotifyCommand, settings: &Settings) -> Result<
 
 async fn test(arguments: &NotifyTest, settings: &Settings) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice(), settings).await?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let tried = client
         .test_notifications(&id, arguments.target.as_deref())
         .await?;

@@ -72,7 +72,7 @@ async fn done(
 
 async fn list(arguments: &Runs, settings: &Settings) -> Result<ExitCode> {
     let app = connect::app(arguments.of.as_deref(), settings)?;
-    let runs = connect::client(settings)
+    let runs = connect::client(settings)?
         .runs(&app, arguments.limit)
         .await?;
     if arguments.json {
@@ -117,7 +117,7 @@ fn row(run: &Run, now: Timestamp) -> Vec<String> {
 /// Returns the run that a command is about: the latest one where none is named.
 async fn which(on: &OnRun, settings: &Settings) -> Result<(Client, String, u32)> {
     let app = app(on.app.as_deref(), settings)?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     if let Some(number) = on.number {
         return Ok((client, app, number));
     }
@@ -190,7 +190,7 @@ pub(crate) async fn hotfix(arguments: &Hotfix, settings: &Settings) -> Result<Ex
         }
         None => arguments.environment.as_str(),
     };
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     if !client.has_source(&tree.digest).await? {
         let archive = tokio::fs::File::from_std(tree.archive()?);
         client.put_source(&tree.digest, archive).await?;
@@ -253,7 +253,7 @@ fn tree_of_directory(files: &Files, settings: &Settings) -> Result<(App, SourceT
 /// Has a release brought to an environment.
 pub(crate) async fn promote(arguments: &Promote, settings: &Settings) -> Result<ExitCode> {
     let id = connect::target(&arguments.target, settings)?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let request = PromoteRequest {
         environment: id.name.to_string(),
         release: arguments.release,
@@ -270,7 +270,7 @@ pub(crate) async fn decide(
 ) -> Result<ExitCode> {
     let id = connect::target(&arguments.target, settings)?;
     let (app, environment) = (id.app.as_str(), id.name.as_str());
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let number = match arguments.run {
         Some(number) => number,
         None => awaiting(&client, app, environment).await?,
@@ -323,7 +323,7 @@ fn nothing_waits(runs: &[Run], app: &str, environment: &str) -> Failed {
 /// Prints what jobs wrote.
 async fn log(logs: &RunsLogs, settings: &Settings) -> Result<ExitCode> {
     let app = app(logs.app.as_deref(), settings)?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let run = client.run_record(&app, logs.number).await?;
     let is_wanted = |job: &&RunJob| {
         let name = logs.job.as_deref();

@@ -17,7 +17,7 @@ pub(crate) async fn run(arguments: &arguments::Plan, settings: &Settings) -> Res
     let request = PlanRequest {
         draft: Release::of_directory(&app)?.draft,
     };
-    let plan = connect::client(settings).plan(&app.id, &request).await?;
+    let plan = connect::client(settings)?.plan(&app.id, &request).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&plan)?));
     }

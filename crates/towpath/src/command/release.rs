@@ -14,7 +14,7 @@ use crate::settings::Settings;
 /// Lists them, newest first.
 pub(crate) async fn run(arguments: &Releases, settings: &Settings) -> Result<ExitCode> {
     let app = connect::app(arguments.of.as_deref(), settings)?;
-    let releases = connect::client(settings).releases(&app).await?;
+    let releases = connect::client(settings)?.releases(&app).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&releases)?));
     }

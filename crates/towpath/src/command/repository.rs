@@ -25,7 +25,7 @@ pub(crate) async fn run(command: &RepositoryCommand, settings: &Settings) -> Res
 
 async fn show(on: &OnRepository, settings: &Settings) -> Result<ExitCode> {
     let app = connect::app(on.app.as_deref(), settings)?;
-    let repository = connect::client(settings).repository(&app).await?;
+    let repository = connect::client(settings)?.repository(&app).await?;
     if on.json {
         return print(&format!("{}\n", serde_json::to_string(&repository)?));
     }
@@ -117,7 +117,7 @@ async fn set_up(set: &RepositorySet, settings: &Settings) -> Result<ExitCode> {
         ignore_paths: set.ignore_path.clone(),
         protected: set.protect.clone(),
     };
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     client.set_repository(&set.app, &request).await?;
     if set.json {
         let repository = client.repository(&set.app).await?;
@@ -132,7 +132,7 @@ async fn set_up(set: &RepositorySet, settings: &Settings) -> Result<ExitCode> {
 
 async fn set_secret(set: &RepositorySecret, settings: &Settings) -> Result<ExitCode> {
     let value = secret::read(set.file.as_deref())?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     client
         .set_repository_secret(&set.app, &set.name, value)
         .await?;
@@ -148,7 +148,7 @@ async fn set_secret(set: &RepositorySecret, settings: &Settings) -> Result<ExitC
 
 async fn fetch(on: &OnRepository, settings: &Settings) -> Result<ExitCode> {
     let app = connect::app(on.app.as_deref(), settings)?;
-    connect::client(settings).fetch_repository(&app).await?;
+    connect::client(settings)?.fetch_repository(&app).await?;
     if on.json {
         return print(&format!("{}\n", json!({ "app": app, "fetched": true })));
     }
@@ -157,7 +157,7 @@ async fn fetch(on: &OnRepository, settings: &Settings) -> Result<ExitCode> {
 
 async fn remove(on: &OnRepository, settings: &Settings) -> Result<ExitCode> {
     let app = connect::app(on.app.as_deref(), settings)?;
-    connect::client(settings).unset_repository(&app).await?;
+    connect::client(settings)?.unset_repository(&app).await?;
     if on.json {
         return print(&format!("{}\n", json!({ "app": app, "follows": null })));
     }

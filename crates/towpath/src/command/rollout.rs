@@ -13,7 +13,7 @@ use crate::settings::Settings;
 /// Brings an earlier release back.
 pub(crate) async fn rollback(arguments: &Rollback, settings: &Settings) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice, settings).await?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let request = RollbackRequest {
         release: arguments.release,
     };
@@ -41,7 +41,7 @@ pub(crate) async fn run(
     settings: &Settings,
 ) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice, settings).await?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let deployment = match verb {
         Verb::Abort => client.abort(&id).await?,
         Verb::Pause => client.pause(&id).await?,

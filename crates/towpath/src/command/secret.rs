@@ -31,7 +31,7 @@ pub(crate) async fn run(command: &SecretCommand, settings: &Settings) -> Result<
 async fn set(arguments: &SecretSet, settings: &Settings) -> Result<ExitCode> {
     let id = connect::target(&arguments.target, settings)?;
     let value = read(arguments.file.as_deref())?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let set = client.set_secret(&id, &arguments.name, value).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&set)?));
@@ -79,7 +79,7 @@ fn without_line_end(mut value: Vec<u8>) -> Vec<u8> {
 
 async fn list(arguments: &OnEnvironment, settings: &Settings) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice, settings).await?;
-    let secrets = connect::client(settings).secrets(&id).await?;
+    let secrets = connect::client(settings)?.secrets(&id).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&secrets)?));
     }
@@ -100,7 +100,7 @@ async fn list(arguments: &OnEnvironment, settings: &Settings) -> Result<ExitCode
 
 async fn remove(arguments: &SecretRemove, settings: &Settings) -> Result<ExitCode> {
     let id = connect::target(&arguments.target, settings)?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     client.remove_secret(&id, &arguments.name).await?;
     if arguments.json {
         let removed = json!({ "name": arguments.name, "removed": true });

@@ -20,7 +20,7 @@ const UNKNOWN: &str = "-";
 /// Shows what instances use, again and again unless once is enough.
 pub(crate) async fn run(arguments: &Stats, settings: &Settings) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice, settings).await?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let service = arguments.service.as_deref();
     if arguments.no_stream {
         let usage = client.usage(&id, service).await?;

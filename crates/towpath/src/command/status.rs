@@ -14,7 +14,7 @@ use crate::settings::Settings;
 /// Shows an environment.
 pub(crate) async fn status(arguments: &OnEnvironment, settings: &Settings) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice, settings).await?;
-    let environment = connect::client(settings).environment(&id).await?;
+    let environment = connect::client(settings)?.environment(&id).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&environment)?));
     }
@@ -135,7 +135,7 @@ fn instance_row(instance: &Instance, now: Timestamp) -> Vec<String> {
 /// Lists deployments, newest first.
 pub(crate) async fn deployments(arguments: &Deployments, settings: &Settings) -> Result<ExitCode> {
     let id = connect::choose(&arguments.choice, settings).await?;
-    let deployments = connect::client(settings)
+    let deployments = connect::client(settings)?
         .deployments(&id, arguments.limit)
         .await?;
     if arguments.json {

@@ -31,7 +31,8 @@ const LATEST_RUNS: u32 = 100;
 
 /// Stops the control plane.
 pub(crate) async fn run(stop: &Stop, settings: &Settings) -> Result<ExitCode> {
-    if let Some((server, _)) = &settings.remote {
+    if let Some(remote) = &settings.remote {
+        let server = &remote.address;
         let message = format!("TOWPATH_SERVER names {server}: stop is for this machine only");
         return Err(Failed::new(Failure::Input, message)
             .hint("unset TOWPATH_SERVER, or stop that one where it runs")
@@ -41,7 +42,7 @@ pub(crate) async fn run(stop: &Stop, settings: &Settings) -> Result<ExitCode> {
         // What runs can be stopped in good order only by a control plane.
         connect::client_or_start(settings).await?
     } else {
-        connect::client(settings)
+        connect::client(settings)?
     };
     let server = client.server().await?;
     let downed = if stop.all {

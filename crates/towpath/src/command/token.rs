@@ -13,7 +13,7 @@ use crate::settings::Settings;
 
 /// Runs `towpath token`.
 pub(crate) async fn run(command: &TokenCommand, settings: &Settings) -> Result<ExitCode> {
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     match command {
         TokenCommand::Create(create) => {
             let made = client.create_token(&create.name).await?;

@@ -47,7 +47,7 @@ async fn set(
     settings: &Settings,
 ) -> Result<ExitCode> {
     let id = connect::choose(choice, settings).await?;
-    connect::client(settings).set_traffic(&id, traffic).await?;
+    connect::client(settings)?.set_traffic(&id, traffic).await?;
     if json {
         let set = json!({ "id": id.to_string(), "traffic": traffic });
         return print(&format!("{set}\n"));

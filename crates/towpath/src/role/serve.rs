@@ -20,20 +20,18 @@ use towpath_model::port::{Clock, DataDirectory};
 use towpath_model::repository::GitProgram;
 use towpath_notify::{Config as SenderConfig, Sender};
 use towpath_pipeline::GitRepositories;
-use towpath_server::{Context as ServerContext, Listeners};
+use towpath_server::{Certificate, Config as Doors, Context as ServerContext, Listeners};
 use towpath_store::{MasterKey, Store};
 
 use super::clock::SystemClock;
 use super::router::{self, RouterPort, find_or_start};
 use super::{SHIM, api_socket, pre_receive};
+use crate::arguments::Serve;
 use crate::settings::Settings;
 
 /// Runs the control plane until it is told to stop. What it started goes on.
-pub(crate) async fn run(
-    data: &Path,
-    listen: Option<SocketAddr>,
-    settings: &Settings,
-) -> Result<()> {
+pub(crate) async fn run(data: &Path, serve: &Serve, settings: &Settings) -> Result<()> {
+    let doors = doors(data, serve)?;
     let key = match &settings.master_key {
         Some(text) => MasterKey::from_base64(text).context("TOWPATH_MASTER_KEY cannot be used")?,
         None => MasterKey::from_directory(data)?,
@@ -69,10 +67,6 @@ pub(crate) async fn run(
         is_free,
     };
     // The sockets first: who cannot be asked must not begin to do things.
-    let doors = towpath_server::Config {
-        socket: api_socket(data),
-        tcp: listen,
-    };
     let listeners = Listeners::open(&doors).await?;
     let config = Config {
         git,
@@ -104,6 +98,34 @@ pub(crate) async fn run(
     );
     platform.shutdown().await;
     served.0.and(served.1)
+}
+
+/// Returns where is listened. A certificate that cannot be used is found before anything is started.
+fn doors(data: &Path, serve: &Serve) -> Result<Doors> {
+    let certificate = match (&serve.tls_cert, &serve.tls_key) {
+        (Some(chain), Some(key)) => Some(Certificate::load(chain.clone(), key.clone())?),
+        _ => None,
+    };
+    if let Some(address) = serve.listen
+        && certificate.is_none()
+        && is_of_a_network(address)
+    {
+        tracing::warn!(
+            "tokens cross the network in the clear: {address} speaks plain HTTP; add --tls-cert FILE \
+             --tls-key FILE, or listen on 127.0.0.1:{} behind a proxy or a tunnel",
+            address.port()
+        );
+    }
+    Ok(Doors {
+        socket: api_socket(data),
+        tcp: serve.listen,
+        certificate,
+    })
+}
+
+/// Tells whether others than this machine may reach an address.
+fn is_of_a_network(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
 }
 
 /// Returns the variables that every instance gets, under all others.
@@ -142,5 +164,26 @@ pub(crate) async fn stop_signal() -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for Ctrl-C"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_are_this_machines_own() {
+        for (address, expected) in [
+            ("127.0.0.1:4222", false),
+            ("127.1.2.3:4222", false),
+            ("[::1]:4222", false),
+            ("[::ffff:127.0.0.1]:4222", false),
+            ("0.0.0.0:4222", true),
+            ("[::]:4222", true),
+            ("10.0.0.7:4222", true),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(is_of_a_network(address), expected, "{address}");
+        }
     }
 }

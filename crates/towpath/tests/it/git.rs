@@ -16,6 +16,7 @@ pub(crate) async fn git(directory: &Path, arguments: &[&str]) -> Answer {
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
+        .env_remove("GIT_SSL_CAINFO")
         .kill_on_drop(true);
     let output = tokio::time::timeout(LONGEST * 2, command.output()).await;
     let output = output.expect("Git ends in time").unwrap();

@@ -22,6 +22,7 @@ mod exits;
 mod follow;
 mod full;
 mod gates;
+mod https;
 mod input;
 mod jobs;
 mod kill;

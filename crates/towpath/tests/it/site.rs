@@ -39,6 +39,8 @@ pub(crate) struct Site {
     port: u16,
     /// Where the API answers on TCP.
     listen: Option<SocketAddr>,
+    /// What the control plane is started with besides.
+    words: Vec<String>,
     /// Where Docker listens, when it is not that of all tests.
     docker_host: Option<String>,
 }
@@ -120,6 +122,7 @@ impl Site {
             control_plane: None,
             port: free_port(),
             listen: None,
+            words: Vec::new(),
             docker_host: None,
         }
     }
@@ -127,6 +130,18 @@ impl Site {
     /// Answers on TCP too.
     pub(crate) fn listening(mut self) -> Self {
         self.listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+        self
+    }
+
+    /// Answers on TCP too, on every address of the machine.
+    pub(crate) fn listening_everywhere(mut self) -> Self {
+        self.listen = Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, free_port())));
+        self
+    }
+
+    /// Starts the control plane with more words.
+    pub(crate) fn started_with(mut self, words: &[&str]) -> Self {
+        self.words = words.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -267,6 +282,7 @@ impl Site {
         if let Some(listen) = &listen {
             words.extend(["--listen", listen.as_str()]);
         }
+        words.extend(self.words.iter().map(String::as_str));
         let mut child = self
             .command(&words)
             .stdin(Stdio::null())
@@ -338,6 +354,18 @@ impl Site {
     /// Runs a command to its end with something on its standard input.
     pub(crate) async fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Answer {
         self.finish(self.command(arguments), arguments, input).await
+    }
+
+    /// Runs a command to its end with these variables and something on its standard input.
+    pub(crate) async fn run_with_variables(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        input: &[u8],
+    ) -> Answer {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        self.finish(command, arguments, input).await
     }
 
     async fn finish(&self, mut command: Command, arguments: &[&str], input: &[u8]) -> Answer {

@@ -31,7 +31,7 @@ struct Listed {
 /// Lists what is kept of the jobs of a run, or writes it to a directory.
 pub(super) async fn artifacts(arguments: &RunsArtifacts, settings: &Settings) -> Result<ExitCode> {
     let app = app(arguments.app.as_deref(), settings)?;
-    let client = connect::client(settings);
+    let client = connect::client(settings)?;
     let run = client.run_record(&app, arguments.number).await?;
     let jobs = kept(&run, arguments.job.as_deref())?;
     let mut files = Vec::new();
