@@ -220,7 +220,7 @@ impl Client {
         self.command(Method::DELETE, &path, Body::empty()).await
     }
 
-    /// Sets a secret of the repository of an app: `credential` or `webhook`.
+    /// Sets a secret of the repository of an app: `credential`, `webhook`, `status` or `ca`.
     pub async fn set_repository_secret(
         &self,
         app: &str,

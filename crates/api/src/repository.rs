@@ -49,6 +49,9 @@ pub struct Repository {
     pub has_credential: bool,
     /// Whether there is a secret that webhooks are signed with.
     pub has_webhook_secret: bool,
+    /// How many certificates of authorities are trusted beside those of the machine.
+    #[serde(default)]
+    pub authorities: usize,
     /// When the repository elsewhere was fetched from the last time since the control plane began.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub fetched_at: Option<Timestamp>,

@@ -266,9 +266,13 @@ impl Platform {
         let credential = ports
             .store
             .repository_secret(app, RepositorySecret::Credential);
+        let authorities = ports
+            .store
+            .repository_secret(app, RepositorySecret::Authorities);
         let remote = Remote {
             url: outside.url,
             credential: credential.await?,
+            authorities: authorities.await?,
         };
         let actor = looks.first().map_or("towpath", |look| look.actor.as_str());
         let fetched = ports

@@ -17,7 +17,9 @@ use towpath_model::repository::CommitId;
 use towpath_model::repository::outside::{
     Outside, RepositorySecret, RepositorySettings, Transport,
 };
-use towpath_model::repository::status::{self, Status, Told, judge, request, retry_at};
+use towpath_model::repository::status::{
+    self, ForgeRequest, Status, Told, judge, request, retry_at,
+};
 use towpath_model::workload::SecretValue;
 use towpath_store::UntoldStatus;
 
@@ -200,6 +202,11 @@ impl Shared {
         let told = match request(outside, &token, &untold.status) {
             None => Told::NotAllowed(format!("{} names no repository of a {forge}", outside.url)),
             Some(request) => {
+                let authorities = store.repository_secret(app, RepositorySecret::Authorities);
+                let request = ForgeRequest {
+                    authorities: authorities.await?,
+                    ..request
+                };
                 let telling = self.ports.forges.tell(&request);
                 match tokio::time::timeout(LONGEST_ATTEMPT, telling).await {
                     Ok(Ok(answer)) => judge(forge, &answer, self.ports.clock.now()),

@@ -19,7 +19,15 @@ impl Forges for Sender {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static(name), shown);
         let body = request.body.to_string().into_bytes();
-        let client = self.client()?;
+        let own;
+        let client = match &request.authorities {
+            None => self.client()?,
+            Some(pem) => {
+                let pem = String::from_utf8_lossy(pem.expose());
+                own = http::client(self.config(), Some(&pem))?;
+                &own
+            }
+        };
         let answer = http::exchange(client, self.config(), &request.url, headers, body).await?;
         let field = |name: &str| {
             let value = answer.headers.get(name)?.to_str().ok()?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use towpath_model::port::PortError;
 use towpath_model::repository::outside::{Remote, Transport, Wanted, pull_request_reference};
-use towpath_model::workload::SecretValue;
 
+use crate::authorities::trusted;
 use crate::git::{Answer, Git};
 
 /// How long a fetch may take: a first one of a large repository takes minutes.
@@ -39,13 +39,8 @@ pub(crate) async fn fetch(git: &Git<'_>, remote: &Remote, wanted: Wanted) -> Res
             (vec![format!("+{head}:{kept}")], "--no-prune")
         }
     };
-    let key = match (remote.url.transport(), &remote.credential) {
-        (Transport::Ssh, Some(credential)) => {
-            Some(KeyFile::write(credential).map_err(|error| cannot(&error))?)
-        }
-        _ => None,
-    };
-    let git = git.outside(variables(git.directory(), remote, key.as_ref())?, DEADLINE);
+    let file = memory_file(remote).map_err(|error| cannot(&error))?;
+    let git = git.outside(variables(git.directory(), remote, file.as_ref())?, DEADLINE);
     let words = [
         "fetch",
         "--quiet",
@@ -72,7 +67,7 @@ pub(crate) async fn fetch(git: &Git<'_>, remote: &Remote, wanted: Wanted) -> Res
 
 fn cannot(error: &std::io::Error) -> PortError {
     PortError::Failed {
-        attempted: "keep the key for SSH in memory".to_owned(),
+        attempted: "keep a file for Git in memory".to_owned(),
         reason: error.to_string(),
     }
 }
@@ -82,7 +77,7 @@ fn cannot(error: &std::io::Error) -> PortError {
 fn variables(
     directory: &Path,
     remote: &Remote,
-    key: Option<&KeyFile>,
+    file: Option<&MemoryFile>,
 ) -> Result<Variables, PortError> {
     let way = match remote.url.transport() {
         Transport::Https => "https",
@@ -113,8 +108,11 @@ fn variables(
             settings.push(("credential.helper", HELPER));
             variables.push(("TOWPATH_GIT_CREDENTIAL", text.into()));
         }
-        (Transport::Ssh, _) => variables.push(("GIT_SSH_COMMAND", ssh(directory, key))),
+        (Transport::Ssh, _) => variables.push(("GIT_SSH_COMMAND", ssh(directory, file))),
         _ => {}
+    }
+    if let (Transport::Https, Some(file)) = (remote.url.transport(), file) {
+        variables.push(("GIT_SSL_CAINFO", file.0.clone().into()));
     }
     variables.push(("GIT_CONFIG_COUNT", settings.len().to_string().into()));
     for ((name, value), (key, text)) in settings.iter().zip(SETTINGS) {
@@ -139,7 +137,7 @@ const SETTINGS: [(&str, &str); 9] = [
 
 /// Returns the command for SSH: with our own list of known hosts, which a host enters when it is met
 /// first, and nothing of the user's.
-fn ssh(directory: &Path, key: Option<&KeyFile>) -> OsString {
+fn ssh(directory: &Path, key: Option<&MemoryFile>) -> OsString {
     let known = directory.with_file_name("known_hosts");
     let identity = match key {
         Some(key) => format!("-i {} -o IdentitiesOnly=yes", quoted(&key.0)),
@@ -157,15 +155,31 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
-/// A private key in a file in memory, as long as SSH needs it.
-#[derive(Debug)]
-struct KeyFile(PathBuf);
+/// Returns the file that the way to a repository needs: a private key for SSH, or for HTTPS the
+/// authorities, where others than the machine's are trusted too.
+fn memory_file(remote: &Remote) -> std::io::Result<Option<MemoryFile>> {
+    match remote.url.transport() {
+        Transport::Ssh => {
+            let key = remote.credential.as_ref();
+            key.map(|key| MemoryFile::write(key.expose())).transpose()
+        }
+        Transport::Https => {
+            let own = remote.authorities.as_ref();
+            own.map(|own| MemoryFile::write(&trusted(own))).transpose()
+        }
+        Transport::Http | Transport::File => Ok(None),
+    }
+}
 
-impl KeyFile {
-    fn write(key: &SecretValue) -> std::io::Result<Self> {
+/// A file in memory, as long as Git or SSH needs it.
+#[derive(Debug)]
+struct MemoryFile(PathBuf);
+
+impl MemoryFile {
+    fn write(content: &[u8]) -> std::io::Result<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("towpath-key-{}-{number}", std::process::id());
+        let name = format!("towpath-git-{}-{number}", std::process::id());
         let path = Path::new("/dev/shm").join(name);
         let mut file = std::fs::File::options()
             .write(true)
@@ -173,14 +187,14 @@ impl KeyFile {
             .mode(0o600)
             .open(&path)?;
         let written = Self(path);
-        file.write_all(key.expose())?;
+        file.write_all(content)?;
         // OpenSSH wants a line end after the last line.
         file.write_all(b"\n")?;
         Ok(written)
     }
 }
 
-impl Drop for KeyFile {
+impl Drop for MemoryFile {
     fn drop(&mut self) {
         drop(std::fs::remove_file(&self.0));
     }
@@ -207,12 +221,15 @@ fn last_lines(complaint: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use towpath_model::workload::SecretValue;
+
     use super::*;
 
     fn remote(url: &str, credential: Option<&str>) -> Remote {
         Remote {
             url: url.parse().unwrap(),
             credential: credential.map(|text| SecretValue::new(text.into())),
+            authorities: None,
         }
     }
 
@@ -258,6 +275,25 @@ mod tests {
     }
 
     #[test]
+    fn authorities_of_ones_own_are_given_to_git_over_https_only() {
+        let given = |url: &str| {
+            let remote = Remote {
+                authorities: Some(SecretValue::new(b"PEM".to_vec())),
+                ..remote(url, None)
+            };
+            let file = memory_file(&remote).unwrap();
+            let variables = variables(Path::new("/data/git/shop.git"), &remote, file.as_ref());
+            let variables = variables.unwrap();
+            let named = variables.iter().find(|(name, _)| *name == "GIT_SSL_CAINFO");
+            named.map(|(_, path)| std::fs::read_to_string(path).unwrap())
+        };
+        let trusted = given("https://git.example.com/shop").unwrap();
+        assert!(trusted.ends_with("PEM\n\n"), "{trusted}");
+        assert_eq!(given("http://git.example.com/shop"), None);
+        assert_eq!(given("git@git.example.com:shop"), None);
+    }
+
+    #[test]
     fn what_ssh_complains_of_is_told_and_not_what_git_advises() {
         let complaint = "\
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
@@ -280,7 +316,7 @@ and the repository exists.
 
     #[test]
     fn a_key_is_gone_when_it_is_not_needed() {
-        let key = KeyFile::write(&SecretValue::new(b"key".to_vec())).unwrap();
+        let key = MemoryFile::write(b"key").unwrap();
         let path = key.0.clone();
         assert_eq!(std::fs::read(&path).unwrap(), b"key\n");
         drop(key);

@@ -5,6 +5,7 @@
 //! that it wrote, and each call is a process of its own with a deadline, which can be killed.
 
 mod archive;
+mod authorities;
 mod fetch;
 mod git;
 mod repositories;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use towpath_model::event::NewEvent;
 use towpath_model::id::AppName;
 use towpath_model::repository::outside::{
-    Outside, POLL_EVERY_MIN, RepositorySecret, RepositorySettings,
+    Outside, POLL_EVERY_MIN, RepositorySecret, RepositorySettings, certificates,
 };
 use towpath_model::workload::SecretValue;
 use towpath_store::ForgeLane;
@@ -22,6 +22,8 @@ pub struct RepositoryInfo {
     pub has_credential: bool,
     /// Whether there is a secret that webhooks are signed with.
     pub has_webhook_secret: bool,
+    /// How many certificates of authorities are trusted beside those of the machine.
+    pub authorities: usize,
     /// When the repository elsewhere was fetched from the last time.
     pub fetched_at: Option<Timestamp>,
     /// Why it cannot be fetched from.
@@ -98,7 +100,11 @@ impl Platform {
         store
             .set_repository_secret(app, secret, Some(value), &event)
             .await?;
-        if secret == RepositorySecret::Credential {
+        let is_of_fetches = match secret {
+            RepositorySecret::Credential | RepositorySecret::Authorities => true,
+            RepositorySecret::Webhook | RepositorySecret::Status => false,
+        };
+        if is_of_fetches {
             self.shared.follower.try_look(Look::branches(app, actor));
         }
         self.shared.tell_again(app).await
@@ -120,11 +126,13 @@ impl Platform {
         }
         let credential = store.repository_secret(app, RepositorySecret::Credential);
         let status = store.repository_secret(app, RepositorySecret::Status);
+        let authorities = store.repository_secret(app, RepositorySecret::Authorities);
         let (fetched_at, fault) = self.shared.follower.last(app);
         Ok(RepositoryInfo {
             settings: store.repository(app).await?,
             has_credential: credential.await?.is_some(),
             has_webhook_secret: self.webhook_secret(app).await?.is_some(),
+            authorities: authorities.await?.as_ref().map_or(0, certificates),
             fetched_at,
             fault,
             statuses: StatusesInfo {

@@ -86,6 +86,9 @@ pub enum RepositorySecret {
     Webhook,
     /// The token with which the forge is told the statuses of commits; the credential where there is none.
     Status,
+    /// The certificates of authorities that are trusted beside those of the machine, as PEM: by fetches over
+    /// HTTPS, and when the forge is told statuses. Nothing secret, but it goes the same way.
+    Authorities,
 }
 
 impl RepositorySecret {
@@ -95,16 +98,22 @@ impl RepositorySecret {
             Self::Credential => "credential",
             Self::Webhook => "webhook",
             Self::Status => "status",
+            Self::Authorities => "ca",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Credential, Self::Webhook, Self::Status];
+    pub const ALL: [Self; 4] = [
+        Self::Credential,
+        Self::Webhook,
+        Self::Status,
+        Self::Authorities,
+    ];
 }
 
 /// A text that names no secret of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a repository has the secrets `credential`, `webhook` and `status`, not `{0}`")]
+#[error("a repository has the secrets `credential`, `webhook`, `status` and `ca`, not `{0}`")]
 pub struct BadSecretName(String);
 
 impl FromStr for RepositorySecret {
@@ -115,6 +124,12 @@ impl FromStr for RepositorySecret {
     }
 }
 
+/// Returns how many certificates there are in what should be PEM (RFC 7468 section 5).
+pub fn certificates(pem: &SecretValue) -> usize {
+    let text = String::from_utf8_lossy(pem.expose());
+    text.matches("-----BEGIN CERTIFICATE-----").count()
+}
+
 /// What a fetch needs.
 #[derive(Debug, Clone)]
 pub struct Remote {
@@ -122,6 +137,8 @@ pub struct Remote {
     pub url: RemoteUrl,
     /// What is shown to it.
     pub credential: Option<SecretValue>,
+    /// Which authorities are trusted beside those of the machine, as PEM.
+    pub authorities: Option<SecretValue>,
 }
 
 /// What is fetched of a repository elsewhere.

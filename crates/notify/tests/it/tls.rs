@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -15,13 +16,18 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use towpath_model::notify::{Channel, Setting, Smtp, Tls, Webhook};
 use towpath_model::port::PortError;
+use towpath_model::repository::outside::{Forge, Outside};
+use towpath_model::repository::status::{ForgeRequest, Forges as _, State, Status, request};
+use towpath_model::workload::SecretValue;
+use towpath_notify::{Config, Sender};
 
-use crate::send;
+use crate::{Fixed, send};
 
 /// How a server of this machine is spoken to.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Https,
+    Forge,
     Starttls,
     Implicit,
 }
@@ -113,8 +119,12 @@ async fn serve(kind: Kind, mut stream: TcpStream, acceptor: TlsAcceptor, said: A
         return;
     };
     match kind {
-        Kind::Https => {
-            let heard = read_until(&mut stream, "\"version\":1}").await;
+        Kind::Https | Kind::Forge => {
+            let end = match kind {
+                Kind::Forge => "\"}",
+                _ => "\"version\":1}",
+            };
+            let heard = read_until(&mut stream, end).await;
             said.lock().unwrap().push_str(&heard);
             let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
             stream.write_all(answer).await.unwrap();
@@ -191,6 +201,46 @@ async fn a_webhook_arrives_over_tls_where_its_authority_is_trusted_and_nowhere_e
         assert!(matches!(error, PortError::Failed { .. }), "{error}");
         assert!(error.to_string().contains("certificate"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_status_arrives_at_a_forge_whose_authority_is_trusted_for_it_and_at_no_other() {
+    let server = Server::start(Kind::Forge).await;
+    let outside = Outside {
+        url: format!("https://{}/ada/shop", server.address)
+            .parse()
+            .unwrap(),
+        every: Duration::from_mins(5),
+        forge: Some(Forge::Gitea),
+        web: None,
+        link: None,
+    };
+    let status = Status {
+        commit: "0123456789".repeat(4).parse().unwrap(),
+        context: "towpath/unit".to_owned(),
+        state: State::Success,
+        description: "passed".to_owned(),
+        link: None,
+    };
+    let token = SecretValue::new(b"t0ken".to_vec());
+    let tell = async |ca: Option<&str>| {
+        let request = ForgeRequest {
+            authorities: ca.map(|ca| SecretValue::new(ca.into())),
+            ..request(&outside, &token, &status).unwrap()
+        };
+        let sender = Sender::new(Config::default(), Arc::new(Fixed));
+        sender.tell(&request).await
+    };
+    let (other, _) = certified();
+    for ca in [None, Some(other.as_str())] {
+        let error = tell(ca).await.unwrap_err();
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+    assert_eq!(server.said(), "", "no token is shown to a stranger");
+    let error = tell(Some("nothing")).await.unwrap_err();
+    assert!(matches!(error, PortError::Refused(_)), "{error}");
+    assert_eq!(tell(Some(&server.ca)).await.unwrap().status, 204);
+    assert!(server.said().contains("t0ken"), "{}", server.said());
 }
 
 #[tokio::test]

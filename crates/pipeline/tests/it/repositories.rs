@@ -68,6 +68,7 @@ impl Place {
         Remote {
             url: format!("file://{}", self.origin.display()).parse().unwrap(),
             credential: None,
+            authorities: None,
         }
     }
 

@@ -13,6 +13,7 @@ use towpath_model::id::AppName;
 use towpath_model::pipeline::trigger::Follow;
 use towpath_model::repository::outside::{
     Forge, Outside, POLL_EVERY, RemoteUrl, RepositorySecret, RepositorySettings, Transport, WebUrl,
+    certificates,
 };
 use towpath_model::tree::TreePath;
 use towpath_model::workload::SecretValue;
@@ -70,6 +71,7 @@ pub(crate) async fn show(
         settings,
         has_credential: info.has_credential,
         has_webhook_secret: info.has_webhook_secret,
+        authorities: info.authorities,
         fetched_at: info.fetched_at,
         fault: info.fault,
         statuses: RepositoryStatuses {
@@ -127,9 +129,10 @@ pub(crate) async fn unset(
 
 /// Sets a secret that goes with the repository of an app: `credential` is what the repository elsewhere
 /// is shown (a token, or a private key for SSH), `webhook` what its webhooks are signed with, `status` the
-/// token with which its forge is told the statuses of commits. The body is the value, as it is.
+/// token with which its forge is told the statuses of commits, `ca` certificates (PEM) of authorities that
+/// are trusted beside those of the machine. The body is the value, as it is.
 #[utoipa::path(put, path = "/v1/apps/{app}/repository/secrets/{name}", tag = "repositories", operation_id = "repository_secret_set",
-params(("app" = String, Path, description = "the app"), ("name" = String, Path, description = "`credential`, `webhook` or `status`")),
+params(("app" = String, Path, description = "the app"), ("name" = String, Path, description = "`credential`, `webhook`, `status` or `ca`")),
 request_body(content = Vec<u8>, content_type = "application/octet-stream"),
 responses(
     (status = 204, description = "it is set"),
@@ -148,6 +151,10 @@ pub(crate) async fn set_secret(
         return Err(Error::BadRequest("the secret has no value".to_owned()));
     }
     let value = SecretValue::new(Vec::from(value));
+    if secret == RepositorySecret::Authorities && certificates(&value) == 0 {
+        let message = "there is no certificate in it: write it as PEM";
+        return Err(Error::BadRequest(message.to_owned()));
+    }
     context
         .platform
         .set_repository_secret(&app, secret, &value, &actor)

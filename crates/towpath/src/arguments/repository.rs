@@ -12,7 +12,8 @@ pub(crate) enum RepositoryCommand {
     Show(OnRepository),
     /// Set up an app's repository: what it follows, and what of it is delivered
     Set(Box<RepositorySet>),
-    /// Set a secret for it: a credential, what webhooks are signed with, a token for statuses
+    /// Set a secret for it: a credential, what webhooks are signed with, a token for statuses,
+    /// an authority to trust
     Secret(RepositorySecret),
     /// Fetch from the repository that an app follows, now
     Fetch(OnRepository),
@@ -82,9 +83,9 @@ pub(crate) struct RepositorySet {
 pub(crate) struct RepositorySecret {
     /// The app
     pub(crate) app: String,
-    /// What it is: `credential` (a token, or a private key for SSH), `webhook`, or `status` (a token that
-    /// may write statuses of commits)
-    #[arg(value_parser = ["credential", "webhook", "status"])]
+    /// What it is: `credential` (a token, or a private key for SSH), `webhook`, `status` (a token that
+    /// may write statuses of commits), or `ca` (certificates of authorities to trust besides, as PEM)
+    #[arg(value_parser = ["credential", "webhook", "status", "ca"])]
     pub(crate) name: String,
     /// A file whose content is the value, in place of standard input
     #[arg(long, value_name = "FILE")]

@@ -21,7 +21,7 @@ pub(crate) async fn run(command: &CacheCommand, settings: &Settings) -> Result<E
 
 async fn list(arguments: &CacheLs, settings: &Settings) -> Result<ExitCode> {
     let app = connect::app(arguments.app.as_deref(), settings)?;
-    let caches = connect::client(settings).caches(&app).await?;
+    let caches = connect::client(settings)?.caches(&app).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&caches)?));
     }
@@ -44,7 +44,7 @@ async fn list(arguments: &CacheLs, settings: &Settings) -> Result<ExitCode> {
 async fn remove(arguments: &CacheRm, settings: &Settings) -> Result<ExitCode> {
     let app = connect::app(arguments.app.as_deref(), settings)?;
     let name = arguments.name.as_deref();
-    let gone = connect::client(settings).remove_caches(&app, name).await?;
+    let gone = connect::client(settings)?.remove_caches(&app, name).await?;
     if arguments.json {
         return print(&format!("{}\n", serde_json::to_string(&gone)?));
     }

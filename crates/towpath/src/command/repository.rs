@@ -67,6 +67,7 @@ fn described(repository: &Repository, now: Timestamp) -> String {
         ("credential", repository.has_credential),
         ("webhook", repository.has_webhook_secret),
         ("status", repository.statuses.has_token),
+        ("ca", repository.authorities > 0),
     ];
     let set = secrets.iter().filter(|(_, is_set)| *is_set);
     line(

@@ -337,3 +337,43 @@ async fn plain_http_on_a_network_works_and_is_warned_of_once() {
     own.serve().await;
     assert!(!own.log().contains(warning), "{}", own.log());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_elsewhere_is_followed_over_tls_where_its_authority_is_trusted() {
+    let authority = Authority::new();
+    let scene = Scene::new(&authority, &authority.certify("127.0.0.1")).await;
+    let (site, work) = (&scene.site, scene.site.root().join("work"));
+    std::fs::create_dir(&work).unwrap();
+    git(&work, &["init", "--quiet", "--initial-branch=main"])
+        .await
+        .exited(0);
+    let compose = "services: { web: { image: busybox, command: [sleep, \"1000\"] } }\n";
+    std::fs::write(work.join("compose.yaml"), compose).unwrap();
+    commit(&work, "One").await;
+    let address = site.api_address();
+    let url = format!("https://me:{}@{address}/git/upstream", scene.token);
+    let trusting = format!("http.sslCAInfo={}", scene.ca());
+    git(&work, &["-c", &trusting, "push", &url, "main"])
+        .await
+        .exited(0);
+
+    let upstream = format!("https://{address}/git/upstream");
+    site.run(&["repo", "set", "shop", &upstream])
+        .await
+        .exited(0);
+    let credential = ["repo", "secret", "shop", "credential"];
+    let token = scene.token.as_bytes();
+    site.run_with_input(&credential, token).await.exited(0);
+    let refused = site.run(&["repo", "fetch", "shop"]).await.exited(1);
+    assert!(refused.stderr.contains("certificate"), "{}", refused.stderr);
+
+    let authorities = ["repo", "secret", "shop", "ca"];
+    let nothing = site.run_with_input(&authorities, b"nothing").await;
+    nothing.exited(2);
+    let ca = scene.ca();
+    let authorities = [&authorities[..], &["--file", &ca]].concat();
+    site.run(&authorities).await.exited(0);
+    site.run(&["repo", "fetch", "shop"]).await.exited(0);
+    let shown = site.run(&["repo", "show", "shop"]).await.exited(0).stdout;
+    assert!(shown.contains("credential, ca"), "{shown}");
+}

@@ -27,6 +27,8 @@ pub struct ForgeRequest {
     pub authorization: (&'static str, SecretValue),
     /// What is sent.
     pub body: Value,
+    /// Which authorities are trusted beside those of the machine, as PEM.
+    pub authorities: Option<SecretValue>,
 }
 
 /// Where a repository is at its forge.
@@ -66,6 +68,7 @@ pub fn request(outside: &Outside, token: &SecretValue, status: &Status) -> Optio
         url,
         authorization: authorization(forge, token),
         body,
+        authorities: None,
     })
 }
 
