@@ -224,7 +224,7 @@ pub struct Message {
     pub commit: Option<String>,
     /// The service that it happened to.
     pub service: Option<String>,
-    /// The last lines that the service wrote, newest last.
+    /// The last lines that the service, or the job of a run, wrote, newest last.
     pub log: Vec<String>,
     /// What to type next.
     pub next: Vec<String>,
@@ -265,7 +265,7 @@ pub struct Facts {
     pub commit: Option<String>,
     /// The service that it happened to.
     pub service: Option<String>,
-    /// The last lines that the service wrote, newest last.
+    /// The last lines that the service, or the job of a run, wrote, newest last.
     pub log: Vec<String>,
     /// Whether a rollback was meant.
     pub rollback: bool,

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use towpath_model::deployment::{Deployment, Kind};
 use towpath_model::event::Event;
-use towpath_model::id::{DeploymentNumber, InstanceId};
+use towpath_model::id::{DeploymentNumber, InstanceId, RunId, RunNumber};
 use towpath_model::instance::elapsed;
 use towpath_model::notify::{Facts, Occurrence, Origin, kind_of, origin_of, route};
 use towpath_store::{EventOrder, EventQuery, NotifyProgress};
@@ -133,10 +133,16 @@ async fn occurrence(
     }))
 }
 
-/// Looks up what the record of a deployment, or the id of an instance, says beyond the event.
+/// Looks up what the record of a deployment, the id of an instance, or the log of a run says beyond the
+/// event.
 async fn facts(shared: &Shared, event: &Event) -> Result<Facts, Error> {
     let mut facts = Facts::default();
     let Some(id) = &event.environment else {
+        if event.what == "run.failed"
+            && let Some(run) = run_of(&event.subject)
+        {
+            facts.log = shared.last_lines_of(&run).await;
+        }
         return Ok(facts);
     };
     if let Ok(instance) = event.subject.parse::<InstanceId>() {
@@ -165,4 +171,11 @@ async fn facts(shared: &Shared, event: &Event) -> Result<Facts, Error> {
         facts.log = failure.log_tail;
     }
     Ok(facts)
+}
+
+/// Returns the run that a line of the trail is about: `shop run 12`.
+fn run_of(subject: &str) -> Option<RunId> {
+    let (app, number) = subject.split_once(" run ")?;
+    let number = RunNumber(number.parse().ok()?);
+    Some(RunId::new(app.parse().ok()?, number))
 }

@@ -25,7 +25,7 @@ use crate::mask::Mask;
 use crate::platform::{Platform, Shared};
 
 /// Bytes of a log that are kept from its beginning.
-const HEAD_BYTES: u64 = 8 << 20;
+pub(super) const HEAD_BYTES: u64 = 8 << 20;
 
 /// Bytes of a log that are kept from its end, where it is longer than that.
 const TAIL_BYTES: usize = 1 << 20;
@@ -260,7 +260,7 @@ impl Keep {
     }
 }
 
-fn part(path: &std::path::Path) -> PathBuf {
+pub(super) fn part(path: &std::path::Path) -> PathBuf {
     path.with_extension("part")
 }
 

@@ -263,7 +263,8 @@ async fn who_has_to_approve_is_told_and_so_is_how_a_run_ends() {
 }
 
 #[tokio::test]
-async fn a_run_that_fails_before_anything_was_ever_brought_out_is_told_with_what_failed() {
+async fn a_run_that_fails_before_anything_was_ever_brought_out_is_told_with_what_failed_and_the_last_lines()
+ {
     let web = Inbox::<Posted>::web().await;
     let mut site = Site::new();
     site.serve().await;
@@ -271,7 +272,10 @@ async fn a_run_that_fails_before_anything_was_ever_brought_out_is_told_with_what
         "app": "shop",
         "services": { "web": { "process": { "command": "sleep 1000" } } },
         "environments": { "dev": { "deploy": { "branch": "main" } } },
-        "pipeline": [{ "name": "unit", "run": "exit 3" }],
+        "pipeline": [{ "name": "unit", "steps": [
+            { "name": "build", "run": "seq 1 100" },
+            { "name": "test", "run": "echo 'two is not one'; exit 3" },
+        ] }],
         "notify": { "hook": { "webhook": { "url": web.url("/hook") }, "group": "0" } },
     });
     site.write("towpath.yaml", &file.to_string());
@@ -290,4 +294,20 @@ async fn a_run_that_fails_before_anything_was_ever_brought_out_is_told_with_what
         "{reason}"
     );
     assert_eq!(body["next"], json!(["towpath runs show 1 --app shop"]));
+    let log: Vec<&str> = body["log"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let wanted = [
+        "100",
+        "=== step 1/2: build: passed",
+        "=== step 2/2: test",
+        "two is not one",
+        "=== step 2/2: test: exited with code 3",
+    ];
+    assert!(log.ends_with(&wanted), "{log:?}");
+    assert_eq!(log.len(), 20, "{log:?}");
+    assert!(body["text"].as_str().unwrap().contains("two is not one"));
 }
