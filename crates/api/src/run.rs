@@ -298,6 +298,10 @@ pub struct RunEnvironment {
     pub state: RunPartState,
     /// Why it failed, was skipped, or waits.
     pub reason: Option<String>,
+    /// When the window opens, or the freeze is over, that it waits for.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub opens_at: Option<Timestamp>,
     /// The number of its deployment within the environment.
     pub deployment: Option<u32>,
     /// When all traffic was on the release.

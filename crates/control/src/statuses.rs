@@ -118,7 +118,9 @@ impl Shared {
         let Some(outside) = self.told_forge(&run.app, &settings).await? else {
             return Ok(Vec::new());
         };
-        Ok(status::statuses(run, outside, &settings.follow.directory))
+        let now = self.ports.clock.now();
+        let directory = &settings.follow.directory;
+        Ok(status::statuses(run, outside, directory, now))
     }
 
     /// Writes down that the forge of an app is to be told of a commit that was refused.

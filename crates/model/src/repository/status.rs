@@ -5,6 +5,7 @@ mod answer;
 mod request;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::CommitId;
@@ -70,7 +71,7 @@ pub struct Answer {
 
 /// Returns what is told of the commit of a run, as it is now. Nothing where it is of no commit that a
 /// forge has. `directory` is where the app is in its repository.
-pub fn statuses(run: &Run, outside: &Outside, directory: &str) -> Vec<Status> {
+pub fn statuses(run: &Run, outside: &Outside, directory: &str, now: Timestamp) -> Vec<Status> {
     let Ok(commit) = run.push.commit.parse::<CommitId>() else {
         return Vec::new();
     };
@@ -103,10 +104,10 @@ pub fn statuses(run: &Run, outside: &Outside, directory: &str) -> Vec<Status> {
         };
         one(context, of_job(job))
     });
-    let targets = run
-        .targets
-        .iter()
-        .map(|target| one(format!("{root}/{}", target.environment), of_target(target)));
+    let targets = run.targets.iter().map(|target| {
+        let words = of_target(run, target, now);
+        one(format!("{root}/{}", target.environment), words)
+    });
     // Whoever promotes a release does not say anew what the run said that made it.
     let whole = (!run.is_promotion).then(|| one(root.clone(), of_run(run)));
     jobs.chain(targets).chain(whole).collect()
@@ -161,17 +162,20 @@ fn of_job(job: &Job) -> (State, String) {
     }
 }
 
-fn of_target(target: &Target) -> (State, String) {
+fn of_target(run: &Run, target: &Target, now: Timestamp) -> (State, String) {
     match &target.state {
         TargetState::Waiting => (State::Pending, "waits".to_owned()),
         TargetState::Gated { gate, .. } => {
             let words = match gate {
-                Gate::Soak => "waits: the release soaks in the environment before",
-                Gate::Approval => "waits for an approval",
-                Gate::Window => "waits for a window",
-                Gate::Hold => "waits: automatic deployment is on hold",
+                Gate::Soak => "waits: the release soaks in the environment before".to_owned(),
+                Gate::Approval => "waits for an approval".to_owned(),
+                Gate::Window => run.opening(target, now).map_or_else(
+                    || "waits for its window".to_owned(),
+                    |opening| opening.to_string(),
+                ),
+                Gate::Hold => "waits: automatic deployment is on hold".to_owned(),
             };
-            (State::Pending, words.to_owned())
+            (State::Pending, words)
         }
         TargetState::Deploying { .. } => (State::Pending, "is being deployed".to_owned()),
         TargetState::Delivered => {
@@ -189,7 +193,6 @@ fn of_target(target: &Target) -> (State, String) {
 mod tests {
     use std::time::Duration;
 
-    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -242,7 +245,7 @@ mod tests {
     }
 
     fn told(run: &Run, directory: &str) -> Vec<(String, State)> {
-        let all = statuses(run, &outside(), directory);
+        let all = statuses(run, &outside(), directory, Timestamp::UNIX_EPOCH);
         all.into_iter()
             .map(|one| (one.context, one.state))
             .collect()
@@ -259,7 +262,7 @@ mod tests {
         ];
         let expected = expected.map(|(context, state)| (context.to_owned(), state));
         assert_eq!(told(&run(), ""), expected);
-        let all = statuses(&run(), &outside(), "");
+        let all = statuses(&run(), &outside(), "", Timestamp::UNIX_EPOCH);
         let link = format!(
             "https://ci.example.com/shop/7?at={}",
             "0123456789".repeat(4)

@@ -20,6 +20,9 @@ pub(crate) async fn list(
     Actor(actor): Actor,
 ) -> Result<Json<Vec<AwaitedApproval>>, Error> {
     let awaited = context.platform.awaited();
-    let found = awaited.iter().filter_map(|one| map::awaited(one, &actor));
+    let now = context.platform.now();
+    let found = awaited
+        .iter()
+        .filter_map(|one| map::awaited(one, &actor, now));
     Ok(Json(found.collect()))
 }

@@ -139,7 +139,7 @@ pub(crate) async fn list(
 
 /// Returns a run for the wire, with what follows from it elsewhere.
 async fn shown(context: &Context, run: &towpath_model::pipeline::Run) -> Result<Run, Error> {
-    let mut shown = map::run(run);
+    let mut shown = map::run(run, context.platform.now());
     if run.is_hotfix {
         let behind = context.platform.behind(&run.app).await?;
         let own = behind.iter().filter(|one| one.release == run.release);

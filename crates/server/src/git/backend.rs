@@ -294,7 +294,7 @@ impl Exchange {
                 Some(records) => Arc::clone(&records.borrow_and_update()),
                 None => Arc::new(self.platform.show_run(id).await.ok()?),
             };
-            for text in progress::news(before.as_deref(), &run) {
+            for text in progress::news(before.as_deref(), &run, self.platform.now()) {
                 self.tell(line(Band::Progress, &text)).await;
             }
             match progress::verdict(&run) {

@@ -1,6 +1,7 @@
 //! How the run of a push goes, in lines for whoever pushed: what is new of it, and when there is no more
 //! to wait for. Not where the lines go.
 
+use jiff::Timestamp;
 use towpath_model::pipeline::Run;
 use towpath_model::pipeline::run::{Gate, JobState, Outcome, State, Target, TargetState};
 
@@ -16,7 +17,7 @@ pub(super) enum Verdict {
 }
 
 /// Returns what is new of a run since the last time.
-pub(super) fn news(before: Option<&Run>, now: &Run) -> Vec<String> {
+pub(super) fn news(before: Option<&Run>, now: &Run, at: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     if before.is_none() {
         lines.push(format!("run {}: release {}", now.number, now.release));
@@ -32,7 +33,7 @@ pub(super) fn news(before: Option<&Run>, now: &Run) -> Vec<String> {
     for (index, target) in now.targets.iter().enumerate() {
         let was = before.and_then(|before| before.targets.get(index));
         if was.is_none_or(|was| was.state != target.state)
-            && let Some(words) = of_target(&target.state)
+            && let Some(words) = of_target(now, target, at)
         {
             lines.push(format!("{}: {words}", target.environment));
         }
@@ -51,10 +52,13 @@ fn of_job(state: &JobState) -> Option<String> {
     }
 }
 
-fn of_target(state: &TargetState) -> Option<String> {
-    match state {
+fn of_target(run: &Run, target: &Target, at: Timestamp) -> Option<String> {
+    match &target.state {
         TargetState::Waiting => None,
-        TargetState::Gated { gate, .. } => Some(format!("waits for {}", words(gate))),
+        TargetState::Gated { gate, .. } => match run.opening(target, at) {
+            Some(opening) => Some(opening.to_string()),
+            None => Some(format!("waits for {}", words(gate))),
+        },
         TargetState::Deploying { .. } => Some("is deployed".to_owned()),
         TargetState::Delivered | TargetState::Succeeded => Some("has the release".to_owned()),
         TargetState::Failed { reason } => Some(failed(reason)),
@@ -75,7 +79,7 @@ fn words(gate: &Gate) -> &'static str {
     match gate {
         Gate::Soak => "the release to have been long enough where it comes from",
         Gate::Approval => "somebody to approve",
-        Gate::Window => "the hours in which releases may come",
+        Gate::Window => "its window",
         Gate::Hold => "somebody to release the hold",
     }
 }
@@ -106,7 +110,6 @@ pub(super) fn verdict(run: &Run) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use towpath_model::id::{Digest, ReleaseNumber, RunNumber};
     use towpath_model::pipeline::cache::Reach;
     use towpath_model::pipeline::run::{Gates, Job};
@@ -166,13 +169,27 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_told() {
-        let first = run(JobState::Active, TargetState::Waiting);
-        assert_eq!(news(None, &first), ["run 7: release 3", "job unit: runs"]);
-        assert_eq!(news(Some(&first), &first), Vec::<String>::new());
         let since = Timestamp::UNIX_EPOCH;
+        let first = run(JobState::Active, TargetState::Waiting);
+        assert_eq!(
+            news(None, &first, since),
+            ["run 7: release 3", "job unit: runs"]
+        );
+        assert_eq!(news(Some(&first), &first, since), Vec::<String>::new());
         let second = run(JobState::Succeeded, TargetState::Deploying { since });
-        let told = news(Some(&first), &second);
+        let told = news(Some(&first), &second, since);
         assert_eq!(told, ["job unit: passed", "dev: is deployed"]);
+    }
+
+    #[test]
+    fn what_waits_for_a_window_says_when_it_opens() {
+        let since: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let gate = Gate::Window;
+        let mut run = run(JobState::Succeeded, TargetState::Gated { gate, since });
+        let window = "Mon-Fri 09:00-16:00 Europe/Warsaw".parse().unwrap();
+        run.targets[0].gates.windows = vec![window];
+        let wanted = "dev: waits for its window: opens Mon 2026-11-30 09:00 Europe/Warsaw";
+        assert_eq!(news(None, &run, since).last().unwrap(), wanted);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Runs, for the wire.
 
+use jiff::Timestamp;
 use towpath_api as api;
 use towpath_control::{Awaited, RunLogLine};
 use towpath_model::pipeline::cache::{Cache, Given};
 use towpath_model::pipeline::junit::Tests;
 use towpath_model::pipeline::run::{Attempt, Gate, Job, JobState, Run, State, Target, TargetState};
 use towpath_model::pipeline::steps::{StepRecord, StepState};
+use towpath_model::pipeline::window::Opening;
 
-pub(crate) fn run(run: &Run) -> api::Run {
+pub(crate) fn run(run: &Run, now: Timestamp) -> api::Run {
     api::Run {
         app: run.app.to_string(),
         number: run.number.0,
@@ -28,7 +30,7 @@ pub(crate) fn run(run: &Run) -> api::Run {
         environments: run
             .targets
             .iter()
-            .map(|one| environment(run, one))
+            .map(|one| environment(run, one, now))
             .collect(),
         warnings: run.warnings.clone(),
     }
@@ -157,11 +159,12 @@ fn tests(tests: &Tests) -> api::RunTests {
     }
 }
 
-fn environment(run: &Run, target: &Target) -> api::RunEnvironment {
+fn environment(run: &Run, target: &Target, now: Timestamp) -> api::RunEnvironment {
     use api::RunPartState as Part;
+    let opening = run.opening(target, now);
     let (state, reason) = match &target.state {
         TargetState::Waiting => (Part::Waiting, None),
-        TargetState::Gated { gate, .. } => gated(run, target, gate),
+        TargetState::Gated { gate, .. } => gated(run, target, gate, opening.as_ref()),
         TargetState::Deploying { .. } => (Part::Deploying, None),
         TargetState::Delivered => (Part::Baking, None),
         TargetState::Succeeded => (Part::Succeeded, None),
@@ -175,6 +178,7 @@ fn environment(run: &Run, target: &Target) -> api::RunEnvironment {
         after: target.comes_after().map(ToString::to_string),
         state,
         reason,
+        opens_at: opening.map(|opening| opening.at),
         deployment: target.deployment.map(|number| number.0),
         delivered_at: target.delivered_at,
         approvals_wanted: wanted.map_or(0, |approvals| approvals.count),
@@ -188,11 +192,15 @@ fn environment(run: &Run, target: &Target) -> api::RunEnvironment {
 }
 
 /// Writes a release down that waits for people, for one of them.
-pub(crate) fn awaited(awaited: &Awaited, actor: &str) -> Option<api::AwaitedApproval> {
+pub(crate) fn awaited(
+    awaited: &Awaited,
+    actor: &str,
+    now: Timestamp,
+) -> Option<api::AwaitedApproval> {
     let run = &awaited.run;
     let mut targets = run.targets.iter();
     let target = targets.find(|one| one.environment == awaited.environment)?;
-    let shown = environment(run, target);
+    let shown = environment(run, target, now);
     let refusal = run.may_approve_now(&awaited.environment, actor).err();
     Some(api::AwaitedApproval {
         app: run.app.to_string(),
@@ -226,7 +234,12 @@ fn approvals_left(run: &Run, target: &Target) -> String {
     format!("{left} approval{plural}{of}")
 }
 
-fn gated(run: &Run, target: &Target, gate: &Gate) -> (api::RunPartState, Option<String>) {
+fn gated(
+    run: &Run,
+    target: &Target,
+    gate: &Gate,
+    opening: Option<&Opening>,
+) -> (api::RunPartState, Option<String>) {
     use api::RunPartState as Part;
     let held = |words: &str| (Part::Held, Some(words.to_owned()));
     match gate {
@@ -235,7 +248,10 @@ fn gated(run: &Run, target: &Target, gate: &Gate) -> (api::RunPartState, Option<
             (Part::AwaitingApproval, Some(left))
         }
         Gate::Soak => held("the time in the environment before it is not over"),
-        Gate::Window => held("no window is open"),
+        Gate::Window => match opening {
+            Some(opening) => held(&opening.to_string()),
+            None => held("waits for its window"),
+        },
         Gate::Hold => {
             let name = &target.environment;
             held(&format!(

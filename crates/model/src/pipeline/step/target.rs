@@ -39,7 +39,11 @@ pub(super) fn deadlines(turn: &Turn<'_>, target: &Target) -> Option<Timestamp> {
         TargetState::Gated {
             gate: Gate::Soak, ..
         } => soaked_at(turn, target),
-        TargetState::Gated { gate, since } => Some(after(*since, patience(target, gate))),
+        TargetState::Gated { gate, since } => {
+            let opening = turn.run.opening(target, turn.now);
+            let late = after(*since, patience(target, gate));
+            Some(opening.map_or(late, |opening| late.min(opening.at)))
+        }
         TargetState::Deploying { since } => Some(after(*since, LONGEST_REQUEST)),
         TargetState::Waiting
         | TargetState::Delivered
@@ -66,13 +70,18 @@ fn set(turn: &mut Turn<'_>, index: usize, state: TargetState) {
     if target.state == state {
         return;
     }
+    let opening = target.gates.opening(turn.run.is_hotfix, turn.now);
     let place = format!("to {}", target.environment);
     let (what, reason) = match &state {
         TargetState::Waiting => ("delivery.waiting", None),
         TargetState::Gated { gate, .. } => match gate {
             Gate::Approval => ("approval.requested", None),
             Gate::Soak => ("delivery.held", Some("it soaks".to_owned())),
-            Gate::Window => ("delivery.held", Some("no window is open".to_owned())),
+            Gate::Window => {
+                let closed = || "no window is open".to_owned();
+                let opening = opening.map_or_else(closed, |opening| opening.to_string());
+                ("delivery.held", Some(opening))
+            }
             Gate::Hold => (
                 "delivery.held",
                 Some("automatic deployment is on hold".to_owned()),

@@ -109,14 +109,14 @@ fn is_still(run: &Run) -> bool {
 fn changes(run: &Run, shown: &mut BTreeMap<String, String>) -> Vec<String> {
     let jobs = run.jobs.iter().map(|job| {
         let name = format!("job {}", job.label);
-        (name, job.state, job.reason.clone(), job.attempts)
+        (name, job.state, job.reason.clone(), job.attempts, false)
     });
-    let environments = run
-        .environments
-        .iter()
-        .map(|one| (format!("to {}", one.name), one.state, one.reason.clone(), 0));
+    let environments = run.environments.iter().map(|one| {
+        let (name, tells_when) = (format!("to {}", one.name), one.opens_at.is_some());
+        (name, one.state, one.reason.clone(), 0, tells_when)
+    });
     let mut lines = Vec::new();
-    for (name, state, reason, attempts) in jobs.chain(environments) {
+    for (name, state, reason, attempts, tells_when) in jobs.chain(environments) {
         let mut words = state.words().to_owned();
         if attempts > 1 {
             words.push_str(&format!(" (attempt {attempts})"));
@@ -126,6 +126,8 @@ fn changes(run: &Run, shown: &mut BTreeMap<String, String>) -> Vec<String> {
             let number = run.number;
             let whom = reason.unwrap_or_else(|| "an approval".to_owned());
             words = format!("waits for {whom}: towpath approve {environment} --run {number}");
+        } else if let Some(reason) = reason.as_ref().filter(|_| tells_when) {
+            words.clone_from(reason);
         } else if let Some(reason) = reason {
             // Most reasons of a failure say themselves that it is one.
             if attempts < 2 && reason.starts_with(&words) {
