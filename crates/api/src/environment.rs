@@ -28,6 +28,9 @@ pub struct EnvironmentSummary {
     pub wanted: u32,
     /// Whether automatic deployment is on hold.
     pub on_hold: bool,
+    /// The hotfixes that passed it by, and that it does not have yet.
+    #[serde(default)]
+    pub behind: Vec<Behind>,
     /// Whether it is being destroyed.
     #[serde(default)]
     pub destroying: bool,

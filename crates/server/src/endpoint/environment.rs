@@ -1,5 +1,7 @@
 //! Environments: made, shown, scaled, taken down, removed.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -36,6 +38,7 @@ pub(crate) async fn list(
     Filter(listed): Filter<Listed>,
 ) -> Result<Json<Vec<EnvironmentSummary>>, Error> {
     let mut found = Vec::new();
+    let mut behind = BTreeMap::new();
     for id in context.platform.environments() {
         // One may go while the others are listed.
         // Those of jobs are seen by their runs.
@@ -44,7 +47,15 @@ pub(crate) async fn list(
         }
         if let Ok(snapshot) = context.platform.snapshot(&id) {
             let destroying = context.platform.is_being_destroyed(&id);
-            found.push(map::summary(&snapshot.environment, destroying));
+            let mut shown = map::summary(&snapshot.environment, destroying);
+            if !behind.contains_key(&id.app) {
+                let of_app = context.platform.behind(&id.app).await?;
+                behind.insert(id.app.clone(), of_app);
+            }
+            let of_app = behind.get(&id.app).into_iter().flatten();
+            let own = of_app.filter(|one| one.name == id.name);
+            shown.behind = own.map(map::behind).collect();
+            found.push(shown);
         }
     }
     Ok(Json(found))

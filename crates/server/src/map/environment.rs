@@ -21,6 +21,7 @@ pub(crate) fn percent(weight: u32) -> f64 {
     f64::from(weight) * 100.0 / f64::from(FULL_WEIGHT)
 }
 
+/// Writes an environment down in short; what it is behind is known elsewhere.
 pub(crate) fn summary(environment: &Environment, destroying: bool) -> api::EnvironmentSummary {
     let services = services(environment);
     api::EnvironmentSummary {
@@ -36,6 +37,7 @@ pub(crate) fn summary(environment: &Environment, destroying: bool) -> api::Envir
         healthy: services.iter().map(|service| service.healthy).sum(),
         wanted: services.iter().map(|service| service.wanted).sum(),
         on_hold: environment.hold.is_some(),
+        behind: Vec::new(),
         destroying,
         preview: environment.preview.as_ref().map(preview),
     }

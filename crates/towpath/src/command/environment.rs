@@ -142,6 +142,11 @@ fn remark(environment: &EnvironmentSummary) -> String {
     } else if environment.on_hold {
         remarks.push("on hold".to_owned());
     }
+    let behind = environment.behind.iter().map(|behind| {
+        let unsure = if behind.sure { "" } else { ", it seems" };
+        format!("behind {}{unsure}", behind.of)
+    });
+    remarks.extend(behind);
     if let Some(preview) = &environment.preview {
         let Preview {
             like, expires_at, ..

@@ -260,6 +260,17 @@ async fn a_hotfix_goes_straight_to_its_environment_and_others_are_behind_until_t
         shown.contains("behind live: it lacks the hotfix"),
         "{shown}"
     );
+    let listed = here(&["env", "ls"]).await.exited(0).stdout;
+    let row = listed
+        .lines()
+        .find(|line| line.trim_start().starts_with("shop/dev "));
+    assert!(row.unwrap().ends_with("behind live"), "{listed}");
+    let listed = site.client().environments().await.unwrap();
+    let of_dev = listed.iter().find(|one| one.name == "dev").unwrap();
+    assert_eq!(
+        (of_dev.behind[0].of.as_str(), of_dev.behind[0].sure),
+        ("live", true)
+    );
     let events = site.client().events(&EventFilter::default()).await.unwrap();
     let said = events.iter().filter(|one| one.what == "environment.behind");
     assert_eq!(said.count(), 1);
