@@ -23,6 +23,7 @@ mod hijack;
 mod ignore;
 mod image;
 mod join;
+mod limits;
 mod logs;
 mod mounts;
 mod names;
@@ -169,6 +170,7 @@ impl DockerEngine {
             Work::Starting => self.spawn(start::resume(shared, id)),
             Work::Stopping => self.spawn(stop::run(shared, id)),
             Work::Joining => self.spawn(rejoin::run(shared, id)),
+            Work::Limiting => self.spawn(limits::run(shared, id)),
         }
     }
 
@@ -197,6 +199,8 @@ impl DockerEngine {
             work: Work::Starting,
             seen: None,
             paused: false,
+            hand: None,
+            limits: None,
         };
         environment.instances.insert(id.clone(), instance);
         Ok(true)
@@ -215,6 +219,12 @@ impl Engine for DockerEngine {
 
     async fn observe(&self, environment: &EnvironmentId) -> Result<EngineObservation, PortError> {
         let look = self.look(environment).await?;
+        // Here alone: whoever observes is told of it before it is as it was.
+        for one in &look.instances {
+            if one.limits.as_ref().is_some_and(|found| found.is_put_back) {
+                self.take_up(&one.id, Work::Limiting);
+            }
+        }
         let known = self.shared.lock();
         let releases = known.get(environment).map(|known| &known.releases);
         let artifacts = releases

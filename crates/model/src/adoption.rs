@@ -224,6 +224,7 @@ impl Environment {
             let number = self.next_instance;
             self.next_instance += 1;
             let one = Instance {
+                limits: None,
                 number,
                 workload: service.workload.clone(),
                 release: adoption.release,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentNumber, ReleaseNumber, WorkloadId};
-use crate::observation::ProbeRecord;
+use crate::observation::{ChangedLimits, ProbeRecord};
 use crate::workload::HealthCheck;
 
 /// The record of one instance. It is written down before the engine is asked to start it.
@@ -26,6 +26,9 @@ pub struct Instance {
     pub phase: Phase,
     /// Whether it is well.
     pub health: Health,
+    /// What somebody made of its limits, which was told already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ChangedLimits>,
 }
 
 impl Instance {

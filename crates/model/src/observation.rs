@@ -56,6 +56,30 @@ pub struct ObservedInstance {
     pub workload: WorkloadId,
     /// What it does.
     pub state: InstanceState,
+    /// What somebody made of its limits, as long as they are not those that it was started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ChangedLimits>,
+}
+
+impl ObservedInstance {
+    /// Makes one with the limits that it was started with.
+    pub fn new(id: InstanceId, workload: WorkloadId, state: InstanceState) -> Self {
+        Self {
+            id,
+            workload,
+            state,
+            limits: None,
+        }
+    }
+}
+
+/// Limits of an instance that somebody changed as it ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedLimits {
+    /// What was found, and what it should be, for people.
+    pub found: String,
+    /// Whether the engine puts them back.
+    pub is_put_back: bool,
 }
 
 /// What an instance does.
@@ -90,6 +114,9 @@ pub struct Exit {
     /// removed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Whether somebody ended it who was not asked to by the platform.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_by_hand: bool,
     /// When.
     pub at: Timestamp,
     /// The last lines that it wrote, newest last.

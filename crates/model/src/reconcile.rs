@@ -144,6 +144,7 @@ fn decide_on(
     let number = turn.environment.next_instance;
     turn.environment.next_instance += 1;
     let one = Instance {
+        limits: None,
         number,
         workload: workload.clone(),
         release,

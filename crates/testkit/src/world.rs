@@ -183,6 +183,7 @@ fn exited(code: i32) -> InstanceState {
         code: Some(code),
         signal: None,
         error: None,
+        is_by_hand: false,
         note: None,
         at: Timestamp::now(),
         log_tail: vec!["the last line".to_owned()],
@@ -266,6 +267,7 @@ impl Engine for WorldEngine {
                     () if is("done") => exited(0),
                     () => running,
                 },
+                limits: None,
             };
             state.instances.insert(start.id.clone(), observed);
         });

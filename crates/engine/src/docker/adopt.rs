@@ -327,6 +327,8 @@ pub(super) async fn adopt(shared: &Shared, adopted: &AdoptedContainer) -> Result
         work: Work::None,
         seen: None,
         paused: false,
+        hand: None,
+        limits: None,
     };
     environment.instances.insert(adopted.id.clone(), instance);
     drop(known);
@@ -433,6 +435,7 @@ fn record(adopted: &AdoptedContainer, image: Option<&PinnedImage>) -> Record {
         // Compose gave it its names.
         exclusive: true,
         // What Compose ran after its start is done.
+        limits: None,
         post_start: Vec::new(),
         pre_stop: container.pre_stop,
     }

@@ -10,7 +10,7 @@ use towpath_model::observation::Exit;
 
 use super::client::Trouble;
 use super::logs;
-use super::shared::Shared;
+use super::shared::{Hand, Shared};
 
 /// The exit code of what was killed.
 const KILLED: i64 = 137;
@@ -19,37 +19,56 @@ const KILLED: i64 = 137;
 /// somebody removed as it ran.
 const LAST_WORD: Duration = Duration::from_millis(250);
 
-/// Sees how a container ended, and writes it down: what Docker forgets is known all the same.
+/// Sees how a container ended, and writes it down: what Docker forgets is known all the same. `None` when
+/// somebody started it again meanwhile.
 pub(super) async fn see(
     shared: &Shared,
     docker: &Docker,
     id: &InstanceId,
     container: &str,
-) -> Result<Exit, Trouble> {
+) -> Result<Option<Exit>, Trouble> {
     let look = || {
         let call = docker.inspect_container(container, None);
         shared.client.look_up(call)
     };
     let mut found = look().await;
     if let Ok(inspected) = &found
-        && was_killed(shared, id, inspected)
+        && (was_killed(shared, id, inspected) || hand(shared, id) == Some(Hand::Signalled))
     {
         // Docker hears that the memory ran out apart from the end, and may hear it later. Whoever
-        // removes a container that runs has it killed first.
+        // removes a container that runs has it killed first. That it was stopped is said when it has ended.
         tokio::time::sleep(LAST_WORD).await;
         found = look().await;
     }
     let exit = match found {
+        Ok(found) if runs(&found) => return Ok(None),
         Ok(found) => {
             let tail = logs::tail(shared, docker, container).await;
-            let unexplained = was_killed(shared, id, &found) && is_limited(&found);
-            exit(shared, &found, unexplained, tail)
+            let is_by_hand = hand(shared, id) == Some(Hand::Ended);
+            let unexplained = !is_by_hand && was_killed(shared, id, &found) && is_limited(&found);
+            let mut exit = exit(shared, &found, unexplained, tail);
+            exit.is_by_hand = is_by_hand;
+            if is_by_hand {
+                exit.note
+                    .get_or_insert_with(|| "stopped by another hand".to_owned());
+            }
+            exit
         }
         Err(Trouble::Missing(_)) => vanished(shared),
         Err(trouble) => return Err(trouble),
     };
     shared.ended(id, exit.clone());
-    Ok(exit)
+    Ok(Some(exit))
+}
+
+/// Tells whether a container runs after all.
+fn runs(found: &ContainerInspectResponse) -> bool {
+    let state = found.state.as_ref();
+    state.and_then(|state| state.running) == Some(true)
+}
+
+fn hand(shared: &Shared, id: &InstanceId) -> Option<Hand> {
+    shared.instance(id).and_then(|known| known.hand)
 }
 
 /// Tells whether a container was killed by nobody that is known.
@@ -90,6 +109,7 @@ fn exit(
         code,
         signal,
         error: None,
+        is_by_hand: false,
         note: note.or(said),
         at: time(state.finished_at.as_deref()).unwrap_or_else(|| shared.clock.now()),
         log_tail,
@@ -135,6 +155,7 @@ pub(super) fn vanished(shared: &Shared) -> Exit {
         code: None,
         signal: None,
         error: None,
+        is_by_hand: false,
         note: Some("its container was removed".to_owned()),
         at: shared.clock.now(),
         log_tail: Vec::new(),

@@ -8,11 +8,11 @@ use std::time::Duration;
 use bollard::models::EventMessageTypeEnum;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt as _;
-use towpath_model::id::EnvironmentId;
+use towpath_model::id::{EnvironmentId, InstanceId};
 
 use super::client::Trouble;
 use super::names;
-use super::shared::Shared;
+use super::shared::{Hand, Shared};
 
 /// The waits before Docker is asked again after it went away.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -33,6 +33,7 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                 wait = wait.saturating_mul(2).min(LONGEST_WAIT);
             }
         }
+        shared.forget_hands();
         shared.tell_all();
         tokio::time::sleep(wait).await;
     }
@@ -66,13 +67,33 @@ async fn hear(shared: &Shared) -> Result<(), Trouble> {
             labels.get(names::DATA).map(String::as_str) == Some(shared.data_id.as_str())
         });
         let labelled = ours.and_then(names::environment_of);
-        let environment = labelled.or_else(|| shared.adopter_of(actor.id.as_deref()?));
+        let instance = ours.and_then(|labels| labels.get(names::INSTANCE)?.parse().ok());
+        let instance: Option<InstanceId> =
+            instance.or_else(|| shared.adopted(actor.id.as_deref()?));
+        if let Some(instance) = &instance {
+            let signal = actor.attributes.as_ref().and_then(|all| all.get("signal"));
+            note(shared, instance, &action, signal.map(String::as_str));
+        }
+        let environment = labelled.or_else(|| Some(instance?.environment));
         if let Some(environment) = environment {
             shared.forget_seen(&environment);
             shared.tell(&environment);
         }
     }
     Ok(())
+}
+
+/// Notes what somebody did to the end of an instance. `docker stop` sends a signal and, when all is over,
+/// says `stop`; of `docker kill` there is only the signal, and only one of them is certain to end it.
+fn note(shared: &Shared, instance: &InstanceId, action: &str, signal: Option<&str>) {
+    match (action, signal) {
+        ("stop", _) | ("kill", Some("9" | "SIGKILL" | "KILL")) => {
+            shared.note_hand(instance, Some(Hand::Ended));
+        }
+        ("kill", _) => shared.note_hand(instance, Some(Hand::Signalled)),
+        ("start", _) => shared.note_hand(instance, None),
+        _ => {}
+    }
 }
 
 /// Tells whoever has a network of this name that something left it. (What shares a network of somebody

@@ -13,10 +13,11 @@ use towpath_model::observation::{InstanceState, Network, ObservedInstance};
 use towpath_model::port::PortError;
 
 use super::client::{Trouble, label_filter};
+use super::limits::Limits;
 use super::names::{self, Labelled};
 use super::shared::{Instance, Shared, Work};
 use super::state::{Record, Stage};
-use super::{ended, naming, rejoin};
+use super::{ended, limits, naming, rejoin};
 
 /// What a look at an environment found, and what has to be done about it.
 #[derive(Debug, Default)]
@@ -68,7 +69,9 @@ pub(super) async fn look(
             .await
             .map_err(failed)?;
         if let Some(state) = state {
+            let known = shared.instance(&id);
             look.instances.push(ObservedInstance {
+                limits: known.and_then(|known| known.limits),
                 id,
                 workload: instance.record.labelled.workload,
                 state,
@@ -167,6 +170,7 @@ fn adopt(
             check: None,
             networks: BTreeMap::new(),
             exclusive: false,
+            limits: None,
             post_start: Vec::new(),
             pre_stop: Vec::new(),
         };
@@ -179,6 +183,8 @@ fn adopt(
             work: Work::None,
             seen: None,
             paused: false,
+            hand: None,
+            limits: None,
         };
         known.insert(id.clone(), instance);
     }
@@ -241,8 +247,8 @@ fn verdict(stage: &Stage, work: Work, to_stop: bool, container: Container) -> Op
         (_, Work::Starting, _) => Verdict::Starting,
         (_, _, Container::Ended) => Verdict::Ended,
         (_, _, Container::Runs) if !to_stop => Verdict::Running,
-        // Whoever puts it back into its network is waited for.
-        (_, Work::Stopping | Work::Joining, Container::Runs) => Verdict::Stopping,
+        // Whoever puts it back into its network, or its limits, is waited for.
+        (_, Work::Stopping | Work::Joining | Work::Limiting, Container::Runs) => Verdict::Stopping,
         (_, Work::None, Container::Runs) => Verdict::StopAgain,
         (Stage::Asked, _, Container::Made | Container::Absent) => Verdict::Forget,
         (Stage::Begun, _, Container::Made) if !to_stop => Verdict::StartAgain,
@@ -290,12 +296,15 @@ async fn judge(
             }
             running(shared, docker, instance, summary).await?
         }
-        Verdict::Ended => match summary.and_then(|summary| summary.id.as_deref()) {
-            Some(container) => {
-                InstanceState::Exited(ended::see(shared, docker, id, container).await?)
+        Verdict::Ended => {
+            let Some(container) = summary.and_then(|summary| summary.id.as_deref()) else {
+                return Ok(None);
+            };
+            match ended::see(shared, docker, id, container).await? {
+                Some(exit) => InstanceState::Exited(exit),
+                None => runs_again(shared, docker, id, container).await?,
             }
-            None => return Ok(None),
-        },
+        }
         Verdict::Vanished => {
             let exit = ended::vanished(shared);
             shared.ended(id, exit.clone());
@@ -317,6 +326,23 @@ async fn judge(
     }))
 }
 
+/// Says how a container is that somebody started again as it was looked at.
+async fn runs_again(
+    shared: &Shared,
+    docker: &Docker,
+    id: &InstanceId,
+    container: &str,
+) -> Result<InstanceState, Trouble> {
+    let filter = HashMap::from([("id".to_owned(), vec![container.to_owned()])]);
+    let found = list(shared, docker, &filter).await?.pop();
+    if let (Some(summary), Some(instance)) = (found, shared.instance(id)) {
+        return running(shared, docker, &instance, &summary).await;
+    }
+    let exit = ended::vanished(shared);
+    shared.ended(id, exit.clone());
+    Ok(InstanceState::Exited(exit))
+}
+
 /// Returns where and since when a container runs. Since when is asked once.
 async fn running(
     shared: &Shared,
@@ -336,6 +362,9 @@ async fn running(
         _ => {
             let call = docker.inspect_container(&container, None);
             let found = shared.client.look_up(call).await?;
+            if let Some(host) = &found.host_config {
+                limits::note(shared, &labelled.id, Limits::of(host));
+            }
             let state = found.state.unwrap_or_default();
             let since =
                 ended::time(state.started_at.as_deref()).unwrap_or_else(|| shared.clock.now());
@@ -373,6 +402,7 @@ mod tests {
             code: Some(0),
             signal: None,
             error: None,
+            is_by_hand: false,
             note: None,
             at: Timestamp::UNIX_EPOCH,
             log_tail: Vec::new(),

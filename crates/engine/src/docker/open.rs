@@ -109,6 +109,8 @@ fn read_environment(own: &Path) -> io::Result<Environment> {
                     work: Work::None,
                     seen: None,
                     paused: false,
+                    hand: None,
+                    limits: None,
                     record,
                 };
                 let id = instance.record.labelled.id.clone();

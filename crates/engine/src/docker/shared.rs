@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use towpath_model::id::{EnvironmentId, InstanceId, ReleaseNumber};
-use towpath_model::observation::Exit;
+use towpath_model::observation::{ChangedLimits, Exit};
 use towpath_model::port::{Clock, PortError};
 
 use super::client::Client;
@@ -67,6 +67,19 @@ pub(super) struct Instance {
     pub(super) seen: Option<(String, jiff::Timestamp)>,
     /// Somebody paused its container.
     pub(super) paused: bool,
+    /// What somebody else than us asked Docker to do to its end.
+    pub(super) hand: Option<Hand>,
+    /// What somebody made of its limits.
+    pub(super) limits: Option<ChangedLimits>,
+}
+
+/// What another hand did to the end of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hand {
+    /// It was sent a signal that need not end it.
+    Signalled,
+    /// It was stopped or killed.
+    Ended,
 }
 
 /// What a task is doing about an instance.
@@ -77,6 +90,8 @@ pub(super) enum Work {
     Stopping,
     /// It is put back into its networks.
     Joining,
+    /// Its limits are put back.
+    Limiting,
 }
 
 /// The artifacts of a release.
@@ -128,13 +143,36 @@ impl Shared {
         known.get(&id.environment)?.instances.get(id).cloned()
     }
 
-    /// Returns the environment that took a container over.
-    pub(super) fn adopter_of(&self, container: &str) -> Option<EnvironmentId> {
+    /// Returns the instance that a container is which was taken over.
+    pub(super) fn adopted(&self, container: &str) -> Option<InstanceId> {
         let known = self.lock();
         let has = |instance: &Instance| instance.record.container.as_deref() == Some(container);
-        let mut all = known.iter();
-        let (id, _) = all.find(|(_, known)| known.instances.values().any(has))?;
-        Some(id.clone())
+        let mut all = known.values().flat_map(|known| &known.instances);
+        all.find(|(_, instance)| has(instance))
+            .map(|(id, _)| id.clone())
+    }
+
+    /// Notes what another hand did to the end of an instance: none of what we ask for, which is written
+    /// down before. `None` forgets it.
+    pub(super) fn note_hand(&self, id: &InstanceId, hand: Option<Hand>) {
+        if let Some(known) = self.lock().get_mut(&id.environment)
+            && let Some(instance) = known.instances.get_mut(id)
+        {
+            let is_ours = instance.record.stop.is_some();
+            let before = instance.hand.filter(|_| hand.is_some());
+            instance.hand = before.max(hand).filter(|_| !is_ours);
+        }
+    }
+
+    /// Forgets what other hands did: a Docker that goes away stops what runs, too.
+    pub(super) fn forget_hands(&self) {
+        let mut known = self.lock();
+        let instances = known
+            .values_mut()
+            .flat_map(|known| known.instances.values_mut());
+        for instance in instances {
+            instance.hand = None;
+        }
     }
 
     /// Returns what Docker knows an instance's container by.

@@ -55,6 +55,7 @@ pub(super) fn record(start: &InstanceStart, image: Option<&PinnedImage>) -> Reco
             .filter(|_| container.image_health),
         networks: join::joins(container),
         exclusive: start.spec.exclusive().is_some(),
+        limits: None,
         post_start: container.post_start.clone(),
         pre_stop: container.pre_stop.clone(),
     }
@@ -114,6 +115,7 @@ fn cannot_start(shared: &Shared, reason: &str) -> Exit {
         code: None,
         signal: None,
         error: Some(reason.to_owned()),
+        is_by_hand: false,
         note: None,
         at: shared.clock.now(),
         log_tail: Vec::new(),

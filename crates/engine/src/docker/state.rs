@@ -21,6 +21,7 @@ use towpath_model::observation::{ArtifactState, Exit};
 use towpath_model::port::{Artifacts, DataDirectory, Stop};
 use towpath_model::workload::Command;
 
+use super::limits::Limits;
 use super::names::{self, Labelled};
 
 /// What is written down of an instance.
@@ -45,6 +46,9 @@ pub(super) struct Record {
     /// There is never a second one beside it: its names are Docker's.
     #[serde(default)]
     pub(super) exclusive: bool,
+    /// The limits that it was made with, once it was seen to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) limits: Option<Limits>,
     /// Commands to run after its start.
     pub(super) post_start: Vec<Hook>,
     /// Commands to run before its stop.

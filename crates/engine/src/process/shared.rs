@@ -101,10 +101,9 @@ impl Shared {
         let Some(environment) = known.get(environment) else {
             return EngineObservation::default();
         };
-        let observed = |(id, instance): (&InstanceId, &Instance)| ObservedInstance {
-            id: id.clone(),
-            workload: instance.workload.clone(),
-            state: instance.state.clone(),
+        let observed = |(id, instance): (&InstanceId, &Instance)| {
+            let (workload, state) = (instance.workload.clone(), instance.state.clone());
+            ObservedInstance::new(id.clone(), workload, state)
         };
         EngineObservation {
             instances: environment.instances.iter().map(observed).collect(),

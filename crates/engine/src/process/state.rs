@@ -58,6 +58,7 @@ pub(super) fn exit(end: End, log_tail: Vec<String>) -> Exit {
         code: end.code,
         signal: end.signal,
         error: end.error,
+        is_by_hand: false,
         note: None,
         at: end.at,
         log_tail,

@@ -1,6 +1,7 @@
 //! The Docker engine over a real Docker Engine.
 
 mod builds;
+mod by_hand;
 mod contract;
 mod daemon;
 mod images;

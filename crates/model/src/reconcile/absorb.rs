@@ -1,13 +1,12 @@
 //! What is observed, taken into the instances' records: who runs, who ended, who is well. Not what
 //! follows from it.
 
-use super::drift::{Deed, Drift};
+use super::drift::{Deed, Drift, is_done};
 use super::{retire, set_phase};
 use crate::deployment::{Deployment, Failure, JobState};
 use crate::id::WorkloadId;
 use crate::instance::{Backoff, Health, Instance, Phase, elapsed};
 use crate::observation::{Exit, InstanceState};
-use crate::release::Restart;
 use crate::step::Turn;
 
 /// Takes in what is observed: who runs, who ended, who is well.
@@ -25,7 +24,10 @@ pub(crate) fn absorb(turn: &mut Turn<'_>) {
             .instances
             .iter()
             .find(|observed| observed.id == id);
-        match (&one.phase, observed.map(|observed| &observed.state)) {
+        let limits = observed.and_then(|observed| observed.limits.clone());
+        let observed = observed.map(|observed| observed.state.clone());
+        drift.note_limits(turn, &one, limits.as_ref());
+        match (&one.phase, observed.as_ref()) {
             (_, Some(InstanceState::Exited(exit))) => {
                 drift.note_end(turn, &one, Some(exit));
                 ended(turn, &one, exit);
@@ -131,6 +133,7 @@ fn disappeared(turn: &Turn<'_>) -> Exit {
         code: None,
         signal: None,
         error: Some("the engine has no record of it any more".to_owned()),
+        is_by_hand: false,
         note: None,
         at: turn.now,
         log_tail: Vec::new(),
@@ -229,15 +232,7 @@ fn ended(turn: &mut Turn<'_>, one: &Instance, exit: &Exit) {
         return turn.event("instance.stopped", id.to_string(), None);
     }
     turn.event("instance.exited", id.to_string(), Some(exit.summary()));
-    let restart = turn
-        .environment
-        .service(one.release, &one.workload.service)
-        .map_or(Restart::Always, |service| service.restart);
-    let done = match restart {
-        Restart::Always => false,
-        Restart::OnFailure | Restart::No => exit.is_success(),
-    };
-    if done {
+    if is_done(turn, one, exit) {
         turn.environment.completed.insert(one.workload.clone());
     } else {
         count_failure(turn, one, &exit.summary(), exit.log_tail.clone());

@@ -4,8 +4,18 @@
 use std::collections::BTreeMap;
 
 use crate::instance::{Instance, Phase};
-use crate::observation::Exit;
+use crate::observation::{ChangedLimits, Exit};
+use crate::release::Restart;
 use crate::step::Turn;
+
+/// Tells whether an instance that ended like this is not started again.
+pub(super) fn is_done(turn: &Turn<'_>, one: &Instance, exit: &Exit) -> bool {
+    let service = turn.environment.service(one.release, &one.workload.service);
+    match service.map_or(Restart::Always, |service| service.restart) {
+        Restart::Always => false,
+        Restart::OnFailure | Restart::No => exit.is_success(),
+    }
+}
 
 /// The most instances that are named in one line.
 const NAMED: usize = 10;
@@ -17,12 +27,22 @@ pub(super) enum Deed {
     Removed,
     /// It was a release job, and is gone.
     RemovedJob,
+    /// It was stopped or killed, and is to run.
+    Stopped,
+    /// It was stopped or killed, and does not start again after such an end.
+    StoppedForGood,
+    /// It was a release job, and was stopped or killed.
+    StoppedJob,
     /// It was started again, as the same.
     Restarted,
     /// It is in another place of its network.
     Moved,
     /// It was taken off its network.
     CutOff,
+    /// It has other limits.
+    Limited,
+    /// It has other limits, which cannot be put back.
+    LimitedForGood,
 }
 
 impl Deed {
@@ -34,12 +54,23 @@ impl Deed {
                 "removed as a release job ran in it",
                 "not repaired: the job counts as failed",
             ],
+            Self::Stopped => ["stopped", "started anew"],
+            Self::StoppedForGood => ["stopped", "not started again, as its `restart` says"],
+            Self::StoppedJob => [
+                "stopped as a release job ran in it",
+                "not repaired: how it ended counts",
+            ],
             Self::Restarted => ["restarted", "checked again before it gets requests"],
             Self::Moved => [
                 "given another address",
                 "checked again before it gets requests",
             ],
             Self::CutOff => ["taken off its network", "put back"],
+            Self::Limited => ["given other limits", "put back"],
+            Self::LimitedForGood => [
+                "given other limits",
+                "left, as Docker takes no limit away from what runs",
+            ],
         }
     }
 }
@@ -60,17 +91,48 @@ impl Drift {
         self.0.entry(deed).or_default().push(name);
     }
 
-    /// Takes in that an instance is not there any more, where nobody of us wanted it to go and nobody saw
-    /// how it ended.
-    pub(super) fn note_end(&mut self, turn: &Turn<'_>, one: &Instance, exit: Option<&Exit>) {
-        let was_told = matches!(one.phase, Phase::Draining { .. } | Phase::Stopping { .. });
-        if was_told || exit.is_some_and(|exit| !exit.was_removed()) {
+    /// Takes in that somebody changed the limits of an instance, once for each change.
+    pub(super) fn note_limits(
+        &mut self,
+        turn: &mut Turn<'_>,
+        one: &Instance,
+        found: Option<&ChangedLimits>,
+    ) {
+        if one.limits.as_ref() == found {
             return;
         }
-        let deed = if one.job.is_some() {
-            Deed::RemovedJob
+        let name = turn.environment.instance_id(one).local();
+        if let Some(known) = turn.environment.instances.get_mut(&one.number) {
+            known.limits = found.cloned();
+        }
+        let Some(found) = found else {
+            return;
+        };
+        let deed = if found.is_put_back {
+            Deed::Limited
         } else {
-            Deed::Removed
+            Deed::LimitedForGood
+        };
+        let names = self.0.entry(deed).or_default();
+        names.push(format!("{name} ({})", found.found));
+    }
+
+    /// Takes in that an instance is not there any more, where nobody of us wanted it to go, and somebody
+    /// stopped it or nobody saw how it ended.
+    pub(super) fn note_end(&mut self, turn: &Turn<'_>, one: &Instance, exit: Option<&Exit>) {
+        let was_told = matches!(one.phase, Phase::Draining { .. } | Phase::Stopping { .. });
+        let is_gone = exit.is_none_or(Exit::was_removed);
+        let is_by_hand = exit.is_some_and(|exit| exit.is_by_hand);
+        if was_told || !(is_gone || is_by_hand) {
+            return;
+        }
+        let starts_again = exit.is_none_or(|exit| !is_done(turn, one, exit));
+        let deed = match (is_gone, one.job.is_some(), starts_again) {
+            (true, true, _) => Deed::RemovedJob,
+            (true, false, _) => Deed::Removed,
+            (false, true, _) => Deed::StoppedJob,
+            (false, false, true) => Deed::Stopped,
+            (false, false, false) => Deed::StoppedForGood,
         };
         self.note(turn, one, deed);
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use towpath_model::deployment::Outcome;
 use towpath_model::instance::elapsed;
-use towpath_model::observation::{Exit, InstanceState};
+use towpath_model::observation::{ChangedLimits, Exit, InstanceState};
+use towpath_model::release::Restart;
 use towpath_model::rollout::{Settings, Strategy};
 
 use crate::world::{World, service, settings, stateful};
@@ -239,6 +240,7 @@ fn what_ends_by_itself_or_is_told_to_stop_is_no_drift() {
         code: None,
         signal,
         error: None,
+        is_by_hand: false,
         note: note.map(ToOwned::to_owned),
         at: Timestamp::UNIX_EPOCH,
         log_tail: Vec::new(),
@@ -255,4 +257,74 @@ fn what_ends_by_itself_or_is_told_to_stop_is_no_drift() {
     say(&mut world, &one, InstanceState::Exited(removed));
     world.settle();
     assert_eq!(drifts(&world), [format!("removed: {one} (started anew)")]);
+}
+
+#[test]
+fn what_another_hand_stopped_is_told_and_started_anew_unless_its_restart_says_otherwise() {
+    let mut world = World::new();
+    let mut ends = service("ends", "e1", 1);
+    ends.restart = Restart::No;
+    let services = vec![service("web", "v1", 1), ends];
+    let first = world.deploy(services, settings(Strategy::Rolling));
+    world.finish(first);
+    world.settle();
+    let stopped = |code| {
+        InstanceState::Exited(Exit {
+            code: Some(code),
+            signal: None,
+            error: None,
+            is_by_hand: true,
+            note: Some("stopped by another hand".to_owned()),
+            at: Timestamp::UNIX_EPOCH,
+            log_tail: Vec::new(),
+        })
+    };
+    let local = |world: &World, service: &str| {
+        let mut all = world.running.values().map(|one| one.id.local());
+        all.find(|name| name.starts_with(service)).unwrap()
+    };
+    let (web, ends) = (local(&world, "web"), local(&world, "ends"));
+    say(&mut world, &web, stopped(143));
+    say(&mut world, &ends, stopped(0));
+    world.settle();
+    let wanted = format!(
+        "stopped: {web} (started anew); stopped: {ends} (not started again, as its `restart` says)"
+    );
+    assert_eq!(drifts(&world), [wanted]);
+    world.pass(Duration::from_mins(1));
+    world.settle();
+    assert_eq!(
+        (world.count_running("v1"), world.count_running("e1")),
+        (1, 0)
+    );
+}
+
+#[test]
+fn changed_limits_are_told_once_for_each_change() {
+    let mut world = World::new();
+    let first = world.deploy(vec![service("web", "v1", 1)], settings(Strategy::Rolling));
+    world.finish(first);
+    let change = |world: &mut World, found: Option<&str>, is_put_back| {
+        let limits = found.map(|found| ChangedLimits {
+            found: found.to_owned(),
+            is_put_back,
+        });
+        for one in world.running.values_mut() {
+            one.limits.clone_from(&limits);
+        }
+        world.settle();
+        world.settle();
+    };
+    change(&mut world, Some("CPUs: 2 instead of 1"), true);
+    change(&mut world, None, true);
+    change(&mut world, Some("CPUs: 2 instead of 1"), true);
+    change(
+        &mut world,
+        Some("memory: 64 MiB instead of no limit"),
+        false,
+    );
+    let put_back = "given other limits: web-1 (CPUs: 2 instead of 1) (put back)";
+    let left = "given other limits: web-1 (memory: 64 MiB instead of no limit) \
+                (left, as Docker takes no limit away from what runs)";
+    assert_eq!(drifts(&world), [put_back, put_back, left]);
 }

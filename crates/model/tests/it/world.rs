@@ -249,11 +249,8 @@ impl World {
                 self.versions.insert(one.id.clone(), words[0].clone());
                 let address = SocketAddr::from(([172, 18, 0, 2], 80));
                 let since = self.now;
-                let observed = ObservedInstance {
-                    id: one.id.clone(),
-                    workload: one.workload,
-                    state: InstanceState::Running { address, since },
-                };
+                let state = InstanceState::Running { address, since };
+                let observed = ObservedInstance::new(one.id.clone(), one.workload, state);
                 self.running.insert(one.id, observed);
             }
             Action::LetGo(id) => {
@@ -284,11 +281,7 @@ impl World {
                     }
                 };
                 self.versions.insert(start.id.clone(), version);
-                let observed = ObservedInstance {
-                    id: start.id.clone(),
-                    workload: start.workload,
-                    state,
-                };
+                let observed = ObservedInstance::new(start.id.clone(), start.workload, state);
                 assert!(
                     self.running.insert(start.id, observed).is_none(),
                     "started twice"
@@ -327,11 +320,7 @@ impl World {
             since: self.now,
         };
         let workload = service(id.service.as_str(), "unknown", 1).workload;
-        let observed = ObservedInstance {
-            id: id.clone(),
-            workload,
-            state,
-        };
+        let observed = ObservedInstance::new(id.clone(), workload, state);
         self.running.insert(id, observed);
     }
 
@@ -491,6 +480,7 @@ fn exited(code: i32, at: Timestamp) -> InstanceState {
         code: Some(code),
         signal: None,
         error: None,
+        is_by_hand: false,
         note: None,
         at,
         log_tail: vec!["the last line".to_owned()],

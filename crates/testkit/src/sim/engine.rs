@@ -178,6 +178,7 @@ impl Engine {
                 State::Stopping { .. } => InstanceState::Stopping,
                 State::Exited(exit) => InstanceState::Exited(exit.clone()),
             },
+            limits: None,
         });
         let artifacts = self.builds.iter().map(|(release, build)| {
             let state = match build {
@@ -324,6 +325,7 @@ fn exit(code: Option<i32>, signal: Option<i32>, error: Option<&str>, now: Ms) ->
         code,
         signal,
         error: error.map(str::to_owned),
+        is_by_hand: false,
         note: None,
         at: moment(now),
         log_tail: vec!["the last line".to_owned()],

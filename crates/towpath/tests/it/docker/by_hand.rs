@@ -73,6 +73,31 @@ async fn a_container_that_is_removed_by_hand_is_replaced_whichever_release_it_is
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_that_is_stopped_by_hand_is_replaced_and_limits_that_are_changed_are_put_back()
+{
+    let app = App::new("khstopped").await.up().await;
+    let victim = app.serving("web").await.remove(0);
+    app.docker.run(&["stop", "-t", "1", &victim]).await;
+    app.replaced(&victim).await;
+    let other = app.serving("web").await.remove(0);
+    app.docker
+        .run(&["update", "--pids-limit", "77", &other])
+        .await;
+    app.told("given other limits: web-").await;
+    let told = app.events().await;
+    for words in [
+        "(stopped by another hand)",
+        "stopped: web-",
+        "(processes: 77 instead of ",
+        "(put back)",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    app.settled().await;
+    app.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_that_is_restarted_by_hand_serves_again_or_is_replaced() {
     let app = App::new("khrestarted").await.up().await;
     let load = app.load();
