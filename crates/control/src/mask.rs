@@ -23,7 +23,7 @@ pub(crate) struct Mask(Vec<SecretValue>);
 
 impl Mask {
     /// Makes one of values. Of a value with several lines each line is one in a log.
-    fn new(values: &[SecretValue]) -> Self {
+    pub(crate) fn new(values: &[SecretValue]) -> Self {
         let mut parts = Vec::new();
         for value in values {
             let text = String::from_utf8_lossy(value.expose());

@@ -5,6 +5,7 @@ mod act;
 mod ancestry;
 mod cache;
 mod keeper;
+mod kept;
 mod last_lines;
 mod log;
 mod look;

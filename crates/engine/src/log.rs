@@ -34,7 +34,43 @@ impl Default for LogSettings {
 
 /// Writes one line as it is in a log file, without its end.
 pub(crate) fn format_line(at: Timestamp, stream: &str, text: &str) -> String {
-    format!("{at:.6} {stream} {text}")
+    let mut line = String::new();
+    join(&mut line, &format_time(at), stream, text);
+    line
+}
+
+fn format_time(at: Timestamp) -> String {
+    format!("{at:.6}")
+}
+
+fn join(line: &mut String, at: &str, stream: &str, text: &str) {
+    for part in [at, " ", stream, " ", text] {
+        line.push_str(part);
+    }
+}
+
+/// Reads the lines of log files, of which many have the time of the one before.
+#[derive(Debug, Default)]
+pub(crate) struct Parser {
+    last: Option<(String, Timestamp)>,
+}
+
+impl Parser {
+    /// Reads a line as [`parse_line`] does.
+    pub(crate) fn parse<'l>(&mut self, line: &'l str) -> Option<(Timestamp, &'l str, &'l str)> {
+        let same = self.last.as_ref().and_then(|(text, at)| {
+            let rest = line.strip_prefix(text.as_str())?.strip_prefix(' ')?;
+            let (stream, text) = rest.split_once(' ')?;
+            Some((*at, stream, text))
+        });
+        if same.is_some() {
+            return same;
+        }
+        let parsed = parse_line(line)?;
+        let (text, _) = line.split_once(' ')?;
+        self.last = Some((text.to_owned(), parsed.0));
+        Some(parsed)
+    }
 }
 
 /// Reads a line of a log file. `None` for what [`format_line`] did not write.
@@ -160,6 +196,10 @@ pub(crate) struct LogWriter {
     /// What was taken and not yet written, and how many lines it is.
     pending: (Vec<u8>, u64),
     lost_lines: u64,
+    /// The last time, as it is written: of what is read at once all lines have the same.
+    stamp: (Timestamp, String),
+    /// The line that is being made.
+    line: String,
 }
 
 impl LogWriter {
@@ -175,6 +215,8 @@ impl LogWriter {
             file: None,
             pending: (Vec::new(), 0),
             lost_lines: 0,
+            stamp: (Timestamp::UNIX_EPOCH, format_time(Timestamp::UNIX_EPOCH)),
+            line: String::new(),
         };
         writer.reopen()?;
         Ok(writer)
@@ -187,7 +229,15 @@ impl LogWriter {
             self.take(&format_line(at, stream, &note));
             self.pending.1 = 0;
         }
-        self.take(&format_line(at, stream, text));
+        if self.stamp.0 != at {
+            self.stamp = (at, format_time(at));
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        join(&mut line, &self.stamp.1, stream, text);
+        self.take(&line);
+        // The memory is used again.
+        self.line = line;
     }
 
     fn take(&mut self, line: &str) {
@@ -291,6 +341,17 @@ mod tests {
             Some((at(), "stdout", ""))
         );
         assert_eq!(parse_line("nothing of ours"), None);
+    }
+
+    #[test]
+    fn lines_of_one_time_and_of_others_are_read_alike() {
+        let mut parser = Parser::default();
+        let later = Timestamp::from_second(1_000_000_001).unwrap();
+        for (at, text) in [(at(), "a"), (at(), ""), (later, "b c"), (at(), "d")] {
+            let line = format_line(at, "stdout", text);
+            assert_eq!(parser.parse(&line), Some((at, "stdout", text)));
+            assert_eq!(parser.parse("nothing of ours"), None);
+        }
     }
 
     #[test]

@@ -14,7 +14,8 @@ use towpath_model::pipeline::run::{Attempt, Job, JobState, Run};
 use towpath_model::port::PortError;
 
 use super::act::is_own;
-use super::log::{HEAD_BYTES, RunLogLine, part};
+use super::kept::HEAD_BYTES;
+use super::log::{RunLogLine, part};
 use super::read;
 use crate::error::{Error, describe};
 use crate::platform::Shared;

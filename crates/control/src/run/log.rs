@@ -1,7 +1,6 @@
 //! The logs of jobs: read from their environments while they run, without the values of secrets, kept
 //! with the run when the environments are gone. Not the engine's own logs.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use towpath_model::id::{EnvironmentId, ReleaseNumber, RunId};
@@ -19,16 +18,11 @@ use towpath_model::port::{LogLine, LogQuery, PortError};
 
 use super::KEPT_RUNS;
 use super::act::is_own;
+use super::kept::Writer;
 use super::reach::Reach;
 use crate::error::{Error, describe};
 use crate::mask::Mask;
 use crate::platform::{Platform, Shared};
-
-/// Bytes of a log that are kept from its beginning.
-pub(super) const HEAD_BYTES: u64 = 8 << 20;
-
-/// Bytes of a log that are kept from its end, where it is longer than that.
-const TAIL_BYTES: usize = 1 << 20;
 
 /// How often what was read is written to the disk, and it is seen that the job is over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -174,7 +168,8 @@ impl Keep {
         };
         let mut lines = self.shared.ports.engine.logs(&self.id, &query).await?;
         let failed = |error: io::Error| self.failed(&error);
-        let mut writer = Writer::create(&part(&self.path)).await.map_err(failed)?;
+        let writer = Writer::create(&part(&self.path), mask).await;
+        let mut writer = writer.map_err(failed)?;
         let mut steps = StepWatch::new(&self.steps);
         let mut reach = Reach::default();
         while !self.finish.is_cancelled() {
@@ -182,9 +177,8 @@ impl Keep {
             match next {
                 Ok(Ok(Some(line))) => {
                     reach.note(&line);
-                    let line = masked(line, &mask);
                     self.hear(&line, &mut steps);
-                    writer.write(&line).await.map_err(failed)?;
+                    writer.write(line).await.map_err(failed)?;
                 }
                 Ok(Err(error)) => return Err(error.into()),
                 // What follows is read when the engine can be asked again, with all before it.
@@ -195,13 +189,11 @@ impl Keep {
             }
         }
         drop(lines);
-        self.keep_rest(&mut writer, reach, &mask).await?;
+        self.keep_rest(&mut writer, reach).await?;
         let last_words = self.heard.lock().last.clone();
-        for text in last_words {
-            let line = self.own(text);
-            writer.write(&line).await.map_err(failed)?;
-        }
-        writer.close().await.map_err(failed)?;
+        let last_words = last_words.into_iter().map(|text| self.own(text));
+        let last_words: Vec<RunLogLine> = last_words.collect();
+        writer.close(&last_words).await.map_err(failed)?;
         tokio::fs::rename(part(&self.path), &self.path)
             .await
             .map_err(failed)?;
@@ -210,18 +202,13 @@ impl Keep {
 
     /// Reads what is left when the job is over. It is known to be all only when the logs are read to their
     /// ends: one that is followed may be silent because its engine is slow.
-    async fn keep_rest(
-        &self,
-        writer: &mut Writer,
-        mut reach: Reach,
-        mask: &Mask,
-    ) -> Result<(), Error> {
+    async fn keep_rest(&self, writer: &mut Writer, mut reach: Reach) -> Result<(), Error> {
         let engine = &self.shared.ports.engine;
         let reading = async {
             let mut lines = engine.logs(&self.id, &LogQuery::default()).await?;
             while let Some(line) = lines.next().await? {
                 if !reach.had(&line) {
-                    let written = writer.write(&masked(line, mask)).await;
+                    let written = writer.write(line).await;
                     written.map_err(|error| self.failed(&error))?;
                 }
             }
@@ -242,8 +229,8 @@ impl Keep {
     }
 
     /// Tells how far the steps are, when a line says so.
-    fn hear(&self, line: &RunLogLine, steps: &mut StepWatch) {
-        if is_own(&line.service) && steps.hear(&line.text, line.at) {
+    fn hear(&self, line: &LogLine, steps: &mut StepWatch) {
+        if is_own(line.instance.service.as_str()) && steps.hear(&line.text, line.at) {
             self.heard.lock().steps = steps.steps().to_vec();
             self.shared.ring();
         }
@@ -262,84 +249,6 @@ impl Keep {
 
 pub(super) fn part(path: &std::path::Path) -> PathBuf {
     path.with_extension("part")
-}
-
-fn masked(line: LogLine, mask: &Mask) -> RunLogLine {
-    let mut text = line.text;
-    mask.cover_text(&mut text);
-    RunLogLine {
-        at: line.at,
-        service: line.instance.service.to_string(),
-        stream: line.stream,
-        text,
-    }
-}
-
-/// A log file in the making: the beginning, and where there is too much between, the end.
-struct Writer {
-    file: BufWriter<File>,
-    bytes: u64,
-    tail: VecDeque<String>,
-    tail_bytes: usize,
-    left_out: u64,
-}
-
-impl Writer {
-    async fn create(path: &std::path::Path) -> io::Result<Self> {
-        if let Some(parent) = path.parent() {
-            tokio::fs::create_dir_all(parent).await?;
-        }
-        Ok(Self {
-            file: BufWriter::new(File::create(path).await?),
-            bytes: 0,
-            tail: VecDeque::new(),
-            tail_bytes: 0,
-            left_out: 0,
-        })
-    }
-
-    async fn write(&mut self, line: &RunLogLine) -> io::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
-        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        if self.bytes < HEAD_BYTES && self.tail.is_empty() {
-            self.bytes = self.bytes.saturating_add(length);
-            return self.file.write_all(text.as_bytes()).await;
-        }
-        self.tail_bytes = self.tail_bytes.saturating_add(text.len());
-        self.tail.push_back(text);
-        while self.tail_bytes > TAIL_BYTES
-            && let Some(oldest) = self.tail.pop_front()
-        {
-            self.tail_bytes = self.tail_bytes.saturating_sub(oldest.len());
-            let length = u64::try_from(oldest.len()).unwrap_or(u64::MAX);
-            self.left_out = self.left_out.saturating_add(length);
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        self.file.flush().await
-    }
-
-    async fn close(mut self) -> io::Result<()> {
-        if self.left_out > 0 {
-            let note = RunLogLine {
-                at: Timestamp::UNIX_EPOCH,
-                service: crate::SYSTEM.to_owned(),
-                stream: "stderr".to_owned(),
-                text: format!("... {} KiB are left out here ...", self.left_out >> 10),
-            };
-            let mut text = serde_json::to_string(&note)?;
-            text.push('\n');
-            self.file.write_all(text.as_bytes()).await?;
-        }
-        for line in &self.tail {
-            self.file.write_all(line.as_bytes()).await?;
-        }
-        self.file.flush().await?;
-        self.file.get_ref().sync_data().await
-    }
 }
 
 /// The log of an attempt, as it is read.

@@ -88,9 +88,7 @@ fn note(run: &mut Run, index: usize, attempt: u32, seen: Seen) {
     let job = run.jobs.get_mut(index);
     let mut attempts = job.into_iter().flat_map(|job| &mut job.attempts);
     if let Some(one) = attempts.find(|one| one.number == attempt) {
-        if steps::progress(&seen.steps) > steps::progress(&one.steps) {
-            one.steps = seen.steps;
-        }
+        steps::catch_up(&mut one.steps, seen.steps);
         one.left = Some(seen.left);
     }
 }
@@ -182,7 +180,7 @@ impl Look {
         while let Some(line) = lines.next().await? {
             watch.hear(&line.text, line.at);
         }
-        Ok(watch.steps().to_vec())
+        Ok(watch.whole())
     }
 
     /// Reads the test reports.

@@ -1,19 +1,19 @@
 //! How far each log was read that is followed, so that what is left of it can be told from the whole.
 //! Not the reading.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use towpath_model::id::InstanceId;
 use towpath_model::port::LogLine;
 
-/// How far each stream of each instance was heard.
+/// How far each stream of each instance was heard: few, of which one is heard many times in a row.
 #[derive(Debug, Default)]
-pub(super) struct Reach(HashMap<(InstanceId, String), Place>);
+pub(super) struct Reach(Vec<Place>);
 
 /// A place in a stream, whose lines come in the order of their time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Place {
+    instance: InstanceId,
+    stream: String,
     at: Timestamp,
     /// Lines of that time.
     lines: u32,
@@ -22,18 +22,24 @@ struct Place {
 impl Reach {
     /// Notes a line that was heard.
     pub(super) fn note(&mut self, line: &LogLine) {
-        let (at, lines) = (line.at, 0);
-        let place = self.0.entry(key(line)).or_insert(Place { at, lines });
+        let Some(place) = self.place(line) else {
+            return self.0.push(Place {
+                instance: line.instance.clone(),
+                stream: line.stream.clone(),
+                at: line.at,
+                lines: 1,
+            });
+        };
         if place.at == line.at {
             place.lines = place.lines.saturating_add(1);
         } else {
-            *place = Place { at, lines: 1 };
+            (place.at, place.lines) = (line.at, 1);
         }
     }
 
     /// Tells whether a line was heard already, of logs that are read again from their beginning.
     pub(super) fn had(&mut self, line: &LogLine) -> bool {
-        let Some(place) = self.0.get_mut(&key(line)) else {
+        let Some(place) = self.place(line) else {
             return false;
         };
         if place.at == line.at && place.lines > 0 {
@@ -42,10 +48,11 @@ impl Reach {
         }
         line.at < place.at
     }
-}
 
-fn key(line: &LogLine) -> (InstanceId, String) {
-    (line.instance.clone(), line.stream.clone())
+    fn place(&mut self, line: &LogLine) -> Option<&mut Place> {
+        let mut places = self.0.iter_mut();
+        places.find(|place| place.stream == line.stream && place.instance == line.instance)
+    }
 }
 
 #[cfg(test)]

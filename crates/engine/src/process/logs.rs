@@ -14,10 +14,10 @@ use towpath_model::id::{EnvironmentId, InstanceId};
 use towpath_model::port::{LogLine, LogLines, LogQuery, PortError};
 
 use super::{blocking, layout};
-use crate::log::{files, parse_line, tail_position};
+use crate::log::{Parser, files, tail_position};
 
-/// Lines read ahead of whoever takes them: enough to keep both sides busy.
-const AHEAD: usize = 256;
+/// Batches read ahead of whoever takes the lines: enough to keep both sides busy.
+const AHEAD: usize = 1;
 
 /// How often it is looked for new lines of a followed log.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
@@ -27,7 +27,9 @@ const BATCH_LINES: usize = 1_000;
 
 /// An open log.
 struct Reading {
-    lines: mpsc::Receiver<Result<LogLine, PortError>>,
+    batches: mpsc::Receiver<Result<Vec<LogLine>, PortError>>,
+    /// What is left of the batch that was taken last.
+    batch: std::vec::IntoIter<LogLine>,
     /// The task that reads; it ends when this is dropped.
     _task: JoinSet<()>,
 }
@@ -35,7 +37,15 @@ struct Reading {
 #[async_trait]
 impl LogLines for Reading {
     async fn next(&mut self) -> Result<Option<LogLine>, PortError> {
-        self.lines.recv().await.transpose()
+        loop {
+            if let Some(line) = self.batch.next() {
+                return Ok(Some(line));
+            }
+            match self.batches.recv().await {
+                Some(batch) => self.batch = batch?.into_iter(),
+                None => return Ok(None),
+            }
+        }
     }
 }
 
@@ -45,17 +55,21 @@ pub(super) fn open(
     environment: EnvironmentId,
     query: LogQuery,
 ) -> impl LogLines + 'static {
-    let (sender, lines) = mpsc::channel(AHEAD);
+    let (sender, batches) = mpsc::channel(AHEAD);
     let mut task = JoinSet::new();
     task.spawn(read(directory, environment, query, sender));
-    Reading { lines, _task: task }
+    Reading {
+        batches,
+        batch: Vec::new().into_iter(),
+        _task: task,
+    }
 }
 
 async fn read(
     directory: PathBuf,
     environment: EnvironmentId,
     query: LogQuery,
-    lines: mpsc::Sender<Result<LogLine, PortError>>,
+    batches: mpsc::Sender<Result<Vec<LogLine>, PortError>>,
 ) {
     let (follow, wanted) = (query.follow, query.clone());
     let mut merge = Merge {
@@ -70,29 +84,25 @@ async fn read(
             let batch = merge.batch();
             Ok((merge, batch))
         };
-        let batch = match blocking(work).await {
+        let mut batch = match blocking(work).await {
             Ok((again, Ok(batch))) => {
                 merge = again;
                 batch
             }
             Ok((_, Err(error))) => {
                 let error = super::shared::failed("read logs", &error);
-                drop(lines.send(Err(error)).await);
+                drop(batches.send(Err(error)).await);
                 return;
             }
             Err(error) => {
-                drop(lines.send(Err(error)).await);
+                drop(batches.send(Err(error)).await);
                 return;
             }
         };
         let idle = batch.is_empty();
-        for line in batch {
-            if !wanted.wants_line(line.at) {
-                continue;
-            }
-            if lines.send(Ok(line)).await.is_err() {
-                return;
-            }
+        batch.retain(|line| wanted.wants_line(line.at));
+        if !batch.is_empty() && batches.send(Ok(batch)).await.is_err() {
+            return;
         }
         match (idle, follow) {
             (true, false) => return,
@@ -189,6 +199,7 @@ struct Source {
     pending: Vec<LogLine>,
     /// How many of the lines that are there at first are wanted.
     tail: Option<usize>,
+    parser: Parser,
 }
 
 impl Source {
@@ -199,6 +210,7 @@ impl Source {
             position: (0, 0),
             pending: Vec::new(),
             tail,
+            parser: Parser::default(),
         }
     }
 
@@ -239,7 +251,7 @@ impl Source {
             };
             self.position.1 += u64::try_from(count).unwrap_or_default();
             let line = String::from_utf8_lossy(line);
-            if let Some((at, stream, text)) = parse_line(&line) {
+            if let Some((at, stream, text)) = self.parser.parse(&line) {
                 self.pending.push(LogLine {
                     at,
                     instance: self.id.clone(),

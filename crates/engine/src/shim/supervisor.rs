@@ -274,9 +274,22 @@ impl Sink {
         }
     }
 
-    fn take(&mut self, stream: &str, text: &str) {
+    /// Reads once from an output of the program: what comes at once was read at one time. Tells whether
+    /// there may be more.
+    fn read(&mut self, pump: &mut Pump) -> bool {
+        let (at, stream) = (Timestamp::now(), pump.stream);
+        pump.read(|line| self.take(at, stream, line))
+    }
+
+    /// Takes the line that was not ended, and reads no more.
+    fn close(&mut self, pump: &mut Pump) {
+        let (at, stream) = (Timestamp::now(), pump.stream);
+        pump.close(|line| self.take(at, stream, line));
+    }
+
+    fn take(&mut self, at: Timestamp, stream: &str, text: &str) {
         if let Some(log) = &mut self.log {
-            log.write(Timestamp::now(), stream, text);
+            log.write(at, stream, text);
             return;
         }
         if self.tail.len() == TAIL_LINES {
@@ -308,9 +321,8 @@ impl Watch {
             if let (true, Some(end)) = (alone, &self.end) {
                 let end = end.clone();
                 for pump in &mut self.pumps {
-                    let stream = pump.stream;
-                    while pump.read(|line| sink.take(stream, line)) {}
-                    pump.close(|line| sink.take(stream, line));
+                    while sink.read(pump) {}
+                    sink.close(pump);
                 }
                 sink.flush();
                 return Ok(end);
@@ -389,8 +401,7 @@ impl Watch {
         }
         drop(fds);
         for pump in &mut self.pumps {
-            let stream = pump.stream;
-            pump.read(|line| sink.take(stream, line));
+            sink.read(pump);
         }
         sink.flush();
         self.obey(Asked::IfWoken);

@@ -82,13 +82,16 @@ pub fn script(steps: &[StepSettings]) -> String {
     script
 }
 
+/// What the line of a step begins with.
+const BEGINS: &str = "=== step ";
+
 /// What is behind the beginning of a step's line when it passed, or did not.
 const PASSED: &str = ": passed";
 const EXITED: &str = ": exited with code ";
 
 /// Returns the line that says that a step begins.
 fn beginning(index: usize, count: usize, name: &str) -> String {
-    format!("=== step {}/{count}: {name}", index + 1)
+    format!("{BEGINS}{}/{count}: {name}", index + 1)
 }
 
 /// Quotes a text for the shell, whatever is in it.
@@ -101,6 +104,8 @@ fn quoted(text: &str) -> String {
 pub struct StepWatch {
     steps: Vec<StepRecord>,
     beginnings: Vec<String>,
+    /// What was said last of any step, as long as the first was not heard to begin.
+    last: Option<(usize, StepState, Timestamp)>,
 }
 
 impl StepWatch {
@@ -118,11 +123,19 @@ impl StepWatch {
             beginnings: beginnings
                 .map(|(index, name)| beginning(index, names.len(), name))
                 .collect(),
+            last: None,
         }
     }
 
     /// Takes a line of the job's own in. Returns whether a step is not as it was before.
     pub fn hear(&mut self, line: &str, at: Timestamp) -> bool {
+        // Most lines are none of ours.
+        if !line.contains(BEGINS) {
+            return false;
+        }
+        if self.has_no_beginning() {
+            self.last = self.said(line, at).or(self.last);
+        }
         let moving = self.steps.iter_mut().zip(&self.beginnings);
         let mut moving = moving
             .filter(|(step, _)| matches!(step.state, StepState::Waiting | StepState::Running));
@@ -142,12 +155,10 @@ impl StepWatch {
             StepState::Running => {}
             _ => return false,
         }
-        let code = rest.strip_prefix(EXITED).and_then(|code| code.parse().ok());
-        step.state = match code {
-            Some(code) => StepState::Failed { code },
-            None if rest == PASSED => StepState::Passed,
-            None => return false,
+        let Some(ended) = ended(rest) else {
+            return false;
         };
+        step.state = ended;
         step.ended_at = Some(at);
         true
     }
@@ -156,6 +167,61 @@ impl StepWatch {
     pub fn steps(&self) -> &[StepRecord] {
         &self.steps
     }
+
+    /// Returns the steps at the end of all that is left of a log. Where a job wrote so much that the
+    /// beginning is gone, how the last step ended says that those before it passed.
+    pub fn whole(mut self) -> Vec<StepRecord> {
+        if let Some((index, state, at)) = self.last.filter(|_| self.has_no_beginning()) {
+            for step in self.steps.iter_mut().take(index) {
+                step.state = StepState::Passed;
+            }
+            if let Some(step) = self.steps.get_mut(index) {
+                step.state = state;
+                step.ended_at = (state != StepState::Running).then_some(at);
+                step.started_at = (state == StepState::Running).then_some(at);
+            }
+        }
+        self.steps
+    }
+
+    fn has_no_beginning(&self) -> bool {
+        let first = self.steps.first();
+        first.is_some_and(|step| step.state == StepState::Waiting)
+    }
+
+    /// Returns what a line says of a step, whichever it is.
+    fn said(&self, line: &str, at: Timestamp) -> Option<(usize, StepState, Timestamp)> {
+        let beginnings = self.beginnings.iter().enumerate();
+        let mut found = beginnings.filter_map(|(index, beginning)| {
+            let (_, rest) = line.split_once(beginning.as_str())?;
+            let state = if rest.is_empty() {
+                StepState::Running
+            } else {
+                ended(rest)?
+            };
+            Some((index, state, at))
+        });
+        found.next()
+    }
+}
+
+/// Reads what stands behind the beginning of a step's line when it ended.
+fn ended(rest: &str) -> Option<StepState> {
+    let code = rest.strip_prefix(EXITED).and_then(|code| code.parse().ok());
+    let passed = (rest == PASSED).then_some(StepState::Passed);
+    code.map(|code| StepState::Failed { code }).or(passed)
+}
+
+/// Takes in steps of which more was heard. What was known of their times and is not heard any more stays.
+pub fn catch_up(known: &mut Vec<StepRecord>, mut heard: Vec<StepRecord>) {
+    if progress(&heard) <= progress(known) {
+        return;
+    }
+    for (step, before) in heard.iter_mut().zip(known.iter()) {
+        step.started_at = step.started_at.or(before.started_at);
+        step.ended_at = step.ended_at.or(before.ended_at);
+    }
+    *known = heard;
 }
 
 /// Returns how much was heard of steps: it only grows as more of a log is read.

@@ -94,11 +94,15 @@ async fn a_job_has_steps_and_leaves_reports_and_files_for_those_that_need_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_without_end_keeps_its_beginning_and_its_end_and_fills_neither_disk_nor_memory() {
-    // 200 MB, and children that do not want to go.
-    let floods = "echo the beginning; yes 'a line that is written again and again' | head -c 200000000; echo the end";
+    // 1 GB, far faster than anybody reads it; and children that do not want to go.
+    let floods = "yes 'a line that is written again and again' | head -c 1000000000";
     let hangs = "(trap '' TERM; sleep 600) & (trap '' TERM; sleep 600) & trap '' TERM; echo hangs; wait; sleep 600";
     let jobs = json!([
-        { "name": "floods", "run": ["sh", "-c", floods], "timeout": "5m" },
+        { "name": "floods", "timeout": "5m", "steps": [
+            { "name": "begin", "run": "echo the beginning" },
+            { "name": "flood", "run": ["sh", "-c", floods] },
+            { "name": "end", "run": "echo the end; exit 3" },
+        ] },
         { "name": "hangs", "run": ["sh", "-c", hangs], "timeout": "1s" },
     ]);
     let site = site_with(json!({ "dev": {} }), jobs).await;
@@ -110,7 +114,11 @@ async fn a_log_without_end_keeps_its_beginning_and_its_end_and_fills_neither_dis
         answer.stdout
     );
     let run = site.client().run_record("shop", 1).await.unwrap();
-    assert_eq!(run.jobs[0].state, RunPartState::Succeeded);
+    let reason = run.jobs[0].reason.as_deref();
+    assert_eq!(reason, Some("step `end`: exited with code 3"));
+    let states = run.jobs[0].steps.iter().map(|step| step.state);
+    let states: Vec<RunPartState> = states.collect();
+    assert_eq!(states, [Succeeded, Succeeded, Failed]);
     let log = site
         .run(&["runs", "logs", "1", "floods"])
         .await
@@ -118,8 +126,10 @@ async fn a_log_without_end_keeps_its_beginning_and_its_end_and_fills_neither_dis
         .stdout;
     wait_for_no_jobs(&site).await;
     assert!(began.elapsed() < Duration::from_mins(5));
-    assert!(log.starts_with("the beginning\n"), "{}", log.len());
-    assert!(log.ends_with("the end\n"), "{}", log.len());
+    let beginning = "=== step 1/3: begin\nthe beginning\n=== step 1/3: begin: passed\n";
+    assert!(log.starts_with(beginning), "{}", log.len());
+    let end = "\nthe end\n=== step 3/3: end: exited with code 3\n";
+    assert!(log.ends_with(end), "{}", log.len());
     assert!(log.contains(" are left out here ..."));
     let kept = site.home().join("runs/shop/1/1-1.log");
     let kept = std::fs::metadata(kept).unwrap().len();

@@ -23,6 +23,7 @@ async fn after_a_restart_of_docker_its_instances_have_ended_and_new_ones_start()
     daemon.begin();
     let exit = world.until_exited(&first).await;
     assert_eq!(exit.error, None);
+    assert!(!exit.is_by_hand, "Docker took it along: {exit:?}");
     let second = world.start(2, spec(SERVES)).await;
     world.until_running(&second).await;
     world.engine.remove(&first).await.unwrap();

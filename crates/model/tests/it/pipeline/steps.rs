@@ -4,7 +4,9 @@ use std::process::{Command as Program, Output};
 
 use jiff::Timestamp;
 use towpath_model::delivery::pipeline::StepSettings;
-use towpath_model::pipeline::steps::{StepRecord, StepState, StepWatch, close, culprit, script};
+use towpath_model::pipeline::steps::{
+    StepRecord, StepState, StepWatch, catch_up, close, culprit, script,
+};
 use towpath_model::workload::Command;
 
 fn step(name: &str, run: &str) -> StepSettings {
@@ -107,4 +109,43 @@ fn all_steps_pass_and_what_a_program_writes_of_others_is_not_believed() {
     half[0].state = StepState::Running;
     close(&mut half, Timestamp::UNIX_EPOCH);
     assert_eq!(half[0].state, StepState::Stopped);
+}
+
+#[test]
+fn of_a_log_whose_beginning_is_gone_the_last_word_on_a_step_counts() {
+    let names = ["one", "two", "three"].map(str::to_owned);
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let heard = |lines: &[&str]| {
+        let mut watch = StepWatch::new(&names);
+        for (second, line) in (0..).zip(lines) {
+            watch.hear(line, at(second));
+        }
+        watch.whole()
+    };
+    let whole = heard(&["=== step 1/3: one", "=== step 2/3: two: passed"]);
+    let wanted = [StepState::Running, StepState::Waiting, StepState::Waiting];
+    assert_eq!(states(&whole), wanted, "nobody else's word is believed");
+
+    let lines = [
+        "much",
+        "=== step 2/3: two: passed",
+        "=== step 3/3: three",
+        "=== step 3/3: three: exited with code 4",
+    ];
+    let gone = heard(&lines);
+    let failed = StepState::Failed { code: 4 };
+    let wanted = [StepState::Passed, StepState::Passed, failed];
+    assert_eq!(states(&gone), wanted);
+    assert_eq!(culprit(&gone).unwrap().name, "three");
+
+    let mut known = heard(&["=== step 1/3: one", "=== step 1/3: one: passed"]);
+    catch_up(&mut known, gone.clone());
+    assert_eq!(states(&known), wanted);
+    assert_eq!(
+        (known[0].started_at, known[0].ended_at),
+        (Some(at(0)), Some(at(1)))
+    );
+    assert_eq!(known[2].ended_at, Some(at(3)));
+    catch_up(&mut known, heard(&["=== step 1/3: one"]));
+    assert_eq!(states(&known), wanted, "less is no news");
 }
