@@ -29,6 +29,7 @@ use crate::keeper::{Keeper, Snapshot};
 use crate::notify;
 use crate::preview::{self, Previews};
 use crate::run::Runs;
+use crate::run::groups::Groups;
 use crate::source::clear_leftovers;
 use crate::statuses::{self, Statuses};
 
@@ -123,6 +124,7 @@ pub(crate) struct Shared {
     pub(crate) removals: Removals,
     pub(crate) previews: Previews,
     pub(crate) runs: Runs,
+    pub(crate) groups: Groups,
     bell: watch::Sender<()>,
     keepers: Mutex<BTreeMap<EnvironmentId, Keeper>>,
     tasks: TaskTracker,
@@ -159,6 +161,7 @@ impl Platform {
             removals: Removals::default(),
             previews: Previews::default(),
             runs: Runs::default(),
+            groups: Groups::default(),
             bell: watch::Sender::new(()),
             keepers,
             tasks,

@@ -4,6 +4,7 @@
 mod act;
 mod ancestry;
 mod cache;
+pub(crate) mod groups;
 mod keeper;
 mod kept;
 mod last_lines;
@@ -254,8 +255,13 @@ impl Platform {
 impl Shared {
     /// Takes up the runs that were under way when the control plane ended.
     pub(crate) async fn resume_runs(self: &Arc<Self>) -> Result<(), Error> {
+        let mut runs = Vec::new();
         for stored in self.ports.store.unsettled_runs().await? {
-            self.keep_run(read(&stored)?, stored.version);
+            runs.push((read(&stored)?, stored.version));
+        }
+        self.groups.take_up(runs.iter().map(|(run, _)| run));
+        for (run, version) in runs {
+            self.keep_run(run, version);
         }
         Ok(())
     }

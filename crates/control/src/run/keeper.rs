@@ -229,6 +229,9 @@ impl Task {
             self.shared.statuses.wake();
         }
         self.told = Some(wanted);
+        if self.shared.groups.update(&run) {
+            self.shared.ring();
+        }
         self.latest.send_replace(Arc::new(run.clone()));
         self.run = run;
         Ok(())

@@ -43,7 +43,12 @@ impl Task {
             let seen = self.observe_target(target).await?;
             targets.insert(target.environment.clone(), seen);
         }
-        Ok(Observation { jobs, targets })
+        let turns = self.shared.groups.turns(&self.run).into_iter().collect();
+        Ok(Observation {
+            jobs,
+            targets,
+            turns,
+        })
     }
 
     async fn observe_target(&self, target: &Target) -> Result<TargetEnvironment, Error> {

@@ -81,6 +81,9 @@ pub struct JobSettings {
     pub timeout: Option<Duration>,
     /// How often it is tried again when it failed. Default: 0.
     pub retries: Option<u32>,
+    /// Jobs with the same word here, of whichever run of the app, run one at a time; the others wait for
+    /// their turn, those of older runs first. Default: none; the job waits for nobody.
+    pub concurrency: Option<String>,
     /// JUnit files that are read when the job is over, whether it passed or not: `target/junit/*.xml`.
     /// `*` stands for anything but `/`, `**` for anything.
     #[schemars(with = "schema::OneOrMany", default)]

@@ -1,7 +1,7 @@
 //! What a run has to know of environments: those of its jobs, and those that it brings its release
 //! to. Not what is made of it ([`super::step()`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -17,6 +17,8 @@ pub struct Observation {
     pub jobs: BTreeMap<EnvironmentName, JobEnvironment>,
     /// The environments that the release is brought to.
     pub targets: BTreeMap<EnvironmentName, TargetEnvironment>,
+    /// The numbers of the jobs whose turn it is in their groups.
+    pub turns: BTreeSet<u32>,
 }
 
 /// The environment of a job.

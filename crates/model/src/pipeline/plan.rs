@@ -246,6 +246,7 @@ fn made(wanted: &[&JobSettings], like: &EnvironmentName) -> Vec<Job> {
                 after: settings.after.clone(),
                 timeout: settings.timeout.unwrap_or(JOB_TIMEOUT),
                 retries: settings.retries.unwrap_or(0),
+                concurrency: settings.concurrency.clone(),
                 like: settings
                     .like
                     .clone()

@@ -113,6 +113,9 @@ pub struct Job {
     pub timeout: Duration,
     /// How often it is tried again.
     pub retries: u32,
+    /// The group of jobs of which one runs at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<String>,
     /// The environment that its own is like.
     pub like: EnvironmentName,
     /// The names of its steps; none where it is a single command.
@@ -475,6 +478,32 @@ pub struct Approval {
 }
 
 impl Run {
+    /// Tells whether all before a job is done.
+    pub(super) fn is_due(&self, job: &Job) -> bool {
+        let mut needed = self.jobs.iter().filter(|one| job.needs.contains(&one.name));
+        let target = |name| self.targets.iter().find(|one| &one.environment == name);
+        let place = job.after.as_ref().and_then(target);
+        needed.all(Job::has_ended) && place.is_none_or(Target::is_delivered)
+    }
+
+    /// Tells whether a job would run now, were it not for others of its group.
+    pub fn awaits_turn(&self, job: &Job) -> bool {
+        let looks_up = job.reuse.is_some() && job.lookup.is_none();
+        let is_ready = job.state == JobState::Waiting && self.stop.is_none() && !looks_up;
+        is_ready && job.concurrency.is_some() && job.reused().is_none() && self.is_due(job)
+    }
+
+    /// Returns the groups that its jobs have their turn in, or wait for it: the group, the number of the
+    /// job, and whether it runs.
+    pub fn turns(&self) -> Vec<(&str, u32, bool)> {
+        let jobs = self.jobs.iter().filter_map(|job| {
+            let runs = job.state == JobState::Active;
+            let group = job.concurrency.as_deref()?;
+            (runs || self.awaits_turn(job)).then_some((group, job.number, runs))
+        });
+        jobs.collect()
+    }
+
     /// Says what failed of it and why: jobs, then environments.
     pub fn failures(&self) -> Vec<String> {
         let jobs = self.jobs.iter().filter_map(|job| match &job.state {

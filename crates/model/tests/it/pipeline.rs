@@ -1,6 +1,7 @@
 //! Runs: what a push begins, how jobs and deliveries follow one another, what people may decide.
 
 mod gates;
+mod groups;
 mod jobs;
 mod reuse;
 mod steps;

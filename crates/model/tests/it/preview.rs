@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use towpath_model::container::MountSource;
 use towpath_model::delivery::DeliveryFile;
-use towpath_model::id::{Digest, SecretVersion, ServiceName};
+use towpath_model::id::{Digest, EnvironmentName, SecretVersion, ServiceName};
 use towpath_model::pipeline::plan::{Plan, plan};
 use towpath_model::pipeline::{Push, Reference};
 use towpath_model::preview::{Asked, Preview, Refusal, Terms, adapt, published_ports};
@@ -107,7 +107,9 @@ pipeline: [{ name: unit, run: ./unit }, { name: browse, run: ./browse, after: st
     let asked = format!("{file}previews: {{ pull_requests: true, from: staging, ttl: 2d }}");
     let plan = pushed(&asked, false).unwrap();
     let places = plan.jobs.iter().map(|job| job.after.as_ref());
-    let places: Vec<_> = places.map(|name| name.map(|name| name.as_str())).collect();
+    let places: Vec<_> = places
+        .map(|name| name.map(EnvironmentName::as_str))
+        .collect();
     // What looks at an environment looks at the preview that is like it.
     assert_eq!(places, [None, Some("pr-7")]);
     assert_eq!(plan.jobs[1].like.as_str(), "staging");

@@ -154,6 +154,7 @@ mod tests {
                 cache: None,
                 reuse: None,
                 lookup: None,
+                concurrency: None,
                 state: job,
                 attempts: Vec::new(),
             }],

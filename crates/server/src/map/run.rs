@@ -26,7 +26,7 @@ pub(crate) fn run(run: &Run, now: Timestamp) -> api::Run {
         message: run.push.message.clone(),
         created_at: run.created_at,
         finished_at: run.finished_at,
-        jobs: run.jobs.iter().map(job).collect(),
+        jobs: run.jobs.iter().map(|one| job(run, one)).collect(),
         environments: run
             .targets
             .iter()
@@ -50,9 +50,10 @@ fn state(state: State) -> api::RunState {
     }
 }
 
-fn job(job: &Job) -> api::RunJob {
+fn job(run: &Run, job: &Job) -> api::RunJob {
     use api::RunPartState as Part;
     let (state, reason) = match &job.state {
+        JobState::Waiting if run.awaits_turn(job) => (Part::Waiting, turn(job)),
         JobState::Waiting => (Part::Waiting, None),
         JobState::Active => (Part::Running, None),
         JobState::Succeeded => (Part::Succeeded, None),
@@ -86,6 +87,12 @@ fn job(job: &Job) -> api::RunJob {
         }),
         notes: left.map(|left| left.notes.clone()).unwrap_or_default(),
     }
+}
+
+/// Says what a job waits for that waits for its turn.
+fn turn(job: &Job) -> Option<String> {
+    let group = job.concurrency.as_deref()?;
+    Some(format!("waits for its turn in `{group}`"))
 }
 
 fn cache_of(attempt: &Attempt) -> Option<api::RunCache> {

@@ -13,7 +13,7 @@ const COMBINATIONS_MAX: usize = 64;
 /// The most steps of a job.
 const STEPS_MAX: usize = 50;
 
-/// The most characters of the name of a step, and of a cache.
+/// The most characters of the name of a step, of a cache, and of a group of jobs.
 const NAME_MAX: usize = 60;
 
 /// The most bytes of a job's steps: the system takes no longer word of a command than 128 KiB.
@@ -125,6 +125,9 @@ impl Checker<'_> {
         if let Some(cache) = &job.cache {
             self.cache(at, cache);
         }
+        if let Some(group) = &job.concurrency {
+            self.short_name(&below(&["concurrency"]), group, "a group of jobs");
+        }
         if job.reuse.is_some() && job.after.is_some() {
             let message = "what a job finds in an environment is no result of its inputs alone";
             self.refuse(&below(&["reuse"]), message, "remove it, or `after`");
@@ -142,15 +145,21 @@ impl Checker<'_> {
         }
         self.patterns(&path, &cache.paths);
         self.patterns(&[&path[..], &["files"]].concat(), &cache.files);
-        let Some(name) = &cache.name else {
-            return;
-        };
-        let is_short = (1..=NAME_MAX).contains(&name.chars().count());
-        if !is_short || name.trim() != name || name.contains(char::is_control) {
-            let message = format!("{name:?} is not a name of a cache");
-            let help = format!("write up to {NAME_MAX} characters on one line");
-            self.refuse(&[&path[..], &["name"]].concat(), &message, &help);
+        if let Some(name) = &cache.name {
+            self.short_name(&[&path[..], &["name"]].concat(), name, "a cache");
         }
+    }
+
+    /// Refuses a name that is not short and on one line. Returns whether it is.
+    fn short_name(&mut self, path: &[&str], name: &str, of: &str) -> bool {
+        let is_short = (1..=NAME_MAX).contains(&name.chars().count());
+        let is_good = is_short && name.trim() == name && !name.contains(char::is_control);
+        if !is_good {
+            let message = format!("{name:?} is not a name of {of}");
+            let help = format!("write up to {NAME_MAX} characters on one line");
+            self.refuse(path, &message, &help);
+        }
+        is_good
     }
 
     fn steps(&mut self, at: &[&str], job: &JobSettings) {
@@ -180,12 +189,7 @@ impl Checker<'_> {
             let index = index.to_string();
             let path = [&path[..], &[index.as_str(), "name"]].concat();
             let name = step.name.as_str();
-            let is_short = (1..=NAME_MAX).contains(&name.chars().count());
-            if !is_short || name.trim() != name || name.contains(char::is_control) {
-                let message = format!("{name:?} is not a name of a step");
-                let help = format!("write up to {NAME_MAX} characters on one line");
-                self.refuse(&path, &message, &help);
-            } else if !names.insert(name) {
+            if self.short_name(&path, name, "a step") && !names.insert(name) {
                 let message = format!("there are two steps `{name}`");
                 self.refuse(&path, &message, "give one another name");
             }

@@ -41,6 +41,7 @@ impl Decode for JobSettings {
         let after = fields.take("after", reader);
         let timeout = fields.take("timeout", reader);
         let retries = fields.take("retries", reader);
+        let concurrency = fields.take("concurrency", reader);
         let reports = list(&mut fields, "reports", reader);
         let artifacts = fields.take("artifacts", reader);
         let cache = fields.take("cache", reader);
@@ -65,6 +66,7 @@ impl Decode for JobSettings {
             after,
             timeout,
             retries,
+            concurrency,
             reports,
             artifacts,
             cache,

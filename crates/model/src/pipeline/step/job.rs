@@ -9,7 +9,7 @@ use super::{Turn, after, environment_of_job};
 use crate::deployment::{Deployment, JobState as ReleaseJob};
 use crate::id::ServiceName;
 use crate::pipeline::JOB_SERVICE;
-use crate::pipeline::run::{Attempt, Job, JobState, Left, Run, Target, Verdict};
+use crate::pipeline::run::{Attempt, Job, JobState, Left, Run, Verdict};
 use crate::pipeline::steps::{self, StepRecord};
 
 /// How long it may take until the job's own program starts: images are pulled and built, services
@@ -92,7 +92,7 @@ fn begin(turn: &mut Turn<'_>, index: usize, job: &Job) {
         let reason = format!("the release did not come to `{}`", place.environment);
         return set(turn, index, JobState::Skipped { reason });
     }
-    if !is_due(&turn.run, job) {
+    if !turn.run.is_due(job) {
         return;
     }
     if let Some(result) = job.reused() {
@@ -102,23 +102,19 @@ fn begin(turn: &mut Turn<'_>, index: usize, job: &Job) {
         }
         let label = format!("job {}", job.label());
         turn.event("job.reused", Some(&label), Some(reason));
-    } else if job.reuse.is_none() || job.lookup.is_some() {
+        return;
+    }
+    let is_looked_up = job.reuse.is_none() || job.lookup.is_some();
+    let has_turn = job.concurrency.is_none() || turn.observation.turns.contains(&job.number);
+    if is_looked_up && has_turn {
         try_again(turn, index, job);
     }
-}
-
-/// Tells whether all before a job is done.
-fn is_due(run: &Run, job: &Job) -> bool {
-    let mut needed = run.jobs.iter().filter(|one| job.needs.contains(&one.name));
-    let target = |name| run.targets.iter().find(|one| &one.environment == name);
-    let place = job.after.as_ref().and_then(target);
-    needed.all(Job::has_ended) && place.is_none_or(Target::is_delivered)
 }
 
 /// Tells whether a result is to be looked for that counts in place of a run of the job.
 pub(super) fn awaits_lookup(run: &Run, job: &Job) -> bool {
     let may_begin = job.state == JobState::Waiting && run.stop.is_none();
-    may_begin && job.reuse.is_some() && job.lookup.is_none() && is_due(run, job)
+    may_begin && job.reuse.is_some() && job.lookup.is_none() && run.is_due(job)
 }
 
 /// Decides on the next attempt.

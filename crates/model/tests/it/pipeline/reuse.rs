@@ -14,12 +14,12 @@ pipeline:
   - { name: last, run: ./last, needs: [unit] }
 ";
 
-fn result() -> Option<Reused> {
-    Some(Reused {
+fn result() -> Reused {
+    Reused {
         run: RunNumber(3),
         job: 2,
         artifacts: None,
-    })
+    }
 }
 
 /// The run of a push in which all jobs passed.
@@ -35,7 +35,7 @@ fn passed(reference: Reference) -> Run {
 #[test]
 fn a_result_counts_in_place_of_a_run_once_all_before_it_is_done() {
     let mut play = Play::new(CHECKED, branch("main"));
-    play.result = result();
+    play.result = Some(result());
     play.go();
     assert_eq!(play.deeds, ["start build"]);
     play.pass("build");
@@ -71,8 +71,8 @@ fn a_stopped_run_looks_nothing_up_and_a_hotfix_is_checked_whole() {
     play.run.cancel("ada", play.now).unwrap();
     play.go();
     assert_eq!(play.deeds, ["start build"]);
-    let plan = hotfix(&file(CHECKED), &branch("fix"), &name("dev")).unwrap();
-    assert!(plan.jobs.iter().all(|job| job.reuse.is_none()));
+    let straight = hotfix(&file(CHECKED), &branch("fix"), &name("dev")).unwrap();
+    assert!(straight.jobs.iter().all(|job| job.reuse.is_none()));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn only_a_job_that_ran_and_passed_within_reach_and_time_is_a_result() {
     // One that counted in place of a run makes no result younger.
     let mut again = of_main.clone();
     again.jobs[1].attempts.clear();
-    again.jobs[1].lookup.as_mut().unwrap().result = result();
+    again.jobs[1].lookup.as_mut().unwrap().result = Some(result());
     assert_eq!(found(&again, &inputs, ended), None);
     let mut failed = of_main.clone();
     failed.jobs[1].state = JobState::Failed {

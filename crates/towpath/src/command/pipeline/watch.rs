@@ -117,6 +117,8 @@ fn changes(run: &Run, shown: &mut BTreeMap<String, String>) -> Vec<String> {
     });
     let mut lines = Vec::new();
     for (name, state, reason, attempts, tells_when) in jobs.chain(environments) {
+        // What waits for nothing but what is shown anyway is not told.
+        let waits = state == RunPartState::Waiting && reason.is_none();
         let mut words = state.words().to_owned();
         if attempts > 1 {
             words.push_str(&format!(" (attempt {attempts})"));
@@ -136,7 +138,6 @@ fn changes(run: &Run, shown: &mut BTreeMap<String, String>) -> Vec<String> {
                 words.push_str(&format!(": {reason}"));
             }
         }
-        let waits = state == RunPartState::Waiting;
         if !waits && shown.get(&name) != Some(&words) {
             lines.push(format!("{name:<20} {words}"));
             shown.insert(name, words);
