@@ -32,6 +32,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ("WebhookSettings", "notify.NAME.webhook"),
     ("JobSettings", "pipeline"),
     ("StepSettings", "pipeline.steps"),
+    ("Artifacts", "pipeline.artifacts"),
+    ("Cache", "pipeline.cache"),
     ("Condition", "pipeline.if"),
     ("DeploySettings", "environments.NAME.deploy"),
     ("Approvals", "environments.NAME.deploy.approvals"),
@@ -79,7 +81,17 @@ fn kind(value: &Value) -> String {
             .map(|choice| match choice.get("properties") {
                 Some(keys) if keys.get("weight").is_some() => "[a step](#rolloutsteps)".to_owned(),
                 Some(keys) if keys.get("secret").is_some() => kind(choice),
-                Some(_) => "[a mapping](#environmentsnamedeployapprovals)".to_owned(),
+                Some(keys) => {
+                    // Each of these has a key that no other has.
+                    let of_key = |(key, _): &&(&str, &str)| keys.get(key).is_some();
+                    let anchors = [
+                        ("when", "pipelineartifacts"),
+                        ("files", "pipelinecache"),
+                        ("count", "environmentsnamedeployapprovals"),
+                    ];
+                    let (_, anchor) = anchors.iter().find(of_key).expect("a section of its own");
+                    format!("[a mapping](#{anchor})")
+                }
                 None => kind(choice),
             })
             .collect();
@@ -98,6 +110,8 @@ fn properties<'s>(schema: &'s Value, name: &str) -> &'s Value {
         "" => "/properties".to_owned(),
         "Step" => "/$defs/Rollout/properties/steps/items/anyOf/1/properties".to_owned(),
         "Approvals" => "/$defs/DeploySettings/properties/approvals/anyOf/1/properties".to_owned(),
+        "Artifacts" => "/$defs/JobSettings/properties/artifacts/anyOf/2/properties".to_owned(),
+        "Cache" => "/$defs/JobSettings/properties/cache/anyOf/2/properties".to_owned(),
         name => format!("/$defs/{name}/properties"),
     };
     schema
