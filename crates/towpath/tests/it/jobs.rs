@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use towpath_api::RunPartState::{self, Failed, Skipped, Succeeded};
 
-use crate::pipeline::{site_with, start, wait_for_no_jobs};
+use crate::pipeline::{put, site_with, start, wait_for_no_jobs};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_has_steps_and_leaves_reports_and_files_for_those_that_need_it() {
@@ -184,5 +184,30 @@ async fn a_later_run_finds_what_a_job_left_and_a_result_of_the_same_inputs_count
     site.run(&["cache", "rm"]).await.exited(2);
     start(&site).await.exited(0);
     assert_eq!(log("4", "counts").await, "cache: none\n");
+    wait_for_no_jobs(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_a_group_run_one_at_a_time_in_whichever_runs_they_are() {
+    let site = site_with(json!({ "dev": {} }), json!([])).await;
+    let lock = site.root().join("lock");
+    let lock = lock.to_str().unwrap();
+    // Whoever comes while another one is there fails.
+    let alone = format!("mkdir {lock} && sleep 0.3 && rmdir {lock}");
+    let job = |name: &str| json!({ "name": name, "run": alone, "concurrency": "machine" });
+    put(
+        &site,
+        &json!({ "dev": {} }),
+        &json!([job("one"), job("two")]),
+    );
+    for branch in ["a", "b", "c"] {
+        let words = ["runs", "start", "--branch", branch, "--wait", "none"];
+        site.run(&words).await.exited(0);
+    }
+    let shown = site.run(&["runs", "show", "3"]).await.exited(0).stdout;
+    assert!(shown.contains("waits for its turn in `machine`"), "{shown}");
+    for number in ["1", "2", "3"] {
+        site.run(&["runs", "watch", number]).await.exited(0);
+    }
     wait_for_no_jobs(&site).await;
 }

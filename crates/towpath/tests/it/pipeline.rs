@@ -25,7 +25,7 @@ fn dev() -> EnvironmentId {
 
 /// Writes an app whose services are the store of the example: `web`, which is published, and `cache`,
 /// which is there for the others alone.
-fn put(site: &Site, environments: &Value, pipeline: &Value) {
+pub(crate) fn put(site: &Site, environments: &Value, pipeline: &Value) {
     let port = site.address().port();
     let compose = json!({ "services": {
         "web": { "image": "store", "ports": [format!("127.0.0.1:{port}:8080")] },
