@@ -41,8 +41,10 @@ wait
 const SLOW: &str = "#!/bin/sh\nsleep 0.4\necho 'Content-Type: text/plain'\necho\necho slow\n";
 
 /// Asks the store by its name. (The static shell's own `wget` cannot look a name up.)
-const STORE: &str = "#!/bin/sh\necho 'Content-Type: text/plain'\necho\n\
-    printf 'GET /it HTTP/1.0\\r\\n\\r\\n' | nc -w 2 store 9000 | tail -n 1\n";
+/// It answers all at once: half an answer of one that is killed would look like a whole one.
+const STORE: &str = "#!/bin/sh\n\
+    kept=$(printf 'GET /it HTTP/1.0\\r\\n\\r\\n' | nc -w 2 store 9000 | tail -n 1)\n\
+    printf 'Content-Type: text/plain\\n\\n%s\\n' \"$kept\"\n";
 
 /// The example app in containers, a control plane, and the Docker Engine that both use.
 #[derive(Debug)]
