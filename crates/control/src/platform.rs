@@ -103,7 +103,7 @@ fn ports_of(data: &DataDirectory) -> RangeInclusive<u16> {
     let seed = path.iter().fold(0_u16, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u16::from(*byte))
     });
-    INTERNAL_PORTS.start() + seed % 60 * 100..=*INTERNAL_PORTS.end()
+    INTERNAL_PORTS.start() + seed % 6_000..=*INTERNAL_PORTS.end()
 }
 
 /// The platform. Clones are handles to the same one.

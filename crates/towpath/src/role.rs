@@ -2,6 +2,7 @@
 //! are never typed. Not the commands that speak to them.
 
 pub(crate) mod clock;
+pub(crate) mod ports;
 pub(crate) mod pre_receive;
 pub(crate) mod router;
 pub(crate) mod serve;

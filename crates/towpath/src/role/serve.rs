@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use towpath_server::{Certificate, Config as Doors, Context as ServerContext, Lis
 use towpath_store::{MasterKey, Store};
 
 use super::clock::SystemClock;
+use super::ports::FreeSockets;
 use super::router::{self, RouterPort, find_or_start};
 use super::{SHIM, api_socket, pre_receive};
 use crate::arguments::Serve;
@@ -51,7 +52,8 @@ pub(crate) async fn run(data: &Path, serve: &Serve, settings: &Settings) -> Resu
     let beside: Arc<dyn RunInInstance> = Arc::<HostEngine>::clone(&engine);
     let prober = Arc::new(HttpProber::new(Arc::clone(&clock), beside));
     let router_port = Arc::new(RouterPort::new(find_or_start(data).await?));
-    let is_free = Arc::new(|address: SocketAddr| TcpListener::bind(address).is_ok());
+    let free = FreeSockets::default();
+    let is_free = Arc::new(move |address: SocketAddr| free.find(address));
     let sender = Arc::new(Sender::new(SenderConfig::default(), Arc::clone(&clock)));
     let ports = Ports {
         store,
