@@ -74,8 +74,9 @@ mod tests {
 
     #[test]
     fn what_one_found_to_be_free_no_other_finds_as_long_as_that_is_there() {
-        let port = TcpListener::bind(loopback(0)).unwrap();
-        let port = port.local_addr().unwrap().port();
+        let listener = TcpListener::bind(loopback(0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
         let (one, other) = (FreeSockets::default(), FreeSockets::default());
         assert!(one.find(loopback(port)));
         assert!(!other.find(loopback(port)));
