@@ -221,14 +221,18 @@ async fn what_cannot_be_run_says_why(subject: impl ConsoleSubject) {
 async fn a_terminal_is_one_and_has_its_size(subject: impl ConsoleSubject) {
     let id = serving(&subject).await;
     let size = |columns, rows| WindowSize { columns, rows };
-    let mut asked =
-        command("[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo ready; read x; stty size; cat");
+    // A shell that waits for a command which ends well when it is interrupted goes on: so the last one
+    // takes its place.
+    let mut asked = command(
+        "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo ready; read x; stty size; echo there; exec cat",
+    );
     asked.attachment = Attachment::Terminal(size(101, 33));
     let mut session = exec(&subject, &id, &asked).await;
     hear(&mut session, Some("ready")).await;
     give(&mut session, Input::Resize(size(99, 31))).await;
     give(&mut session, Input::Data(b"go\n".to_vec())).await;
-    hear(&mut session, Some("31 99")).await;
+    let heard = hear(&mut session, Some("there")).await;
+    assert!(heard.text().0.contains("31 99"), "{heard:?}");
     // A control character is the terminal's: it interrupts what runs there.
     give(&mut session, Input::Data(vec![3])).await;
     let heard = hear(&mut session, None).await;
