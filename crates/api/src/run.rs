@@ -165,7 +165,7 @@ pub struct RunJob {
     pub after: Option<String>,
     /// How far it is.
     pub state: RunPartState,
-    /// Why it failed or was skipped.
+    /// Why it failed or was skipped, what it waits for, or whose result counts.
     pub reason: Option<String>,
     /// How often it was tried.
     pub attempts: u32,

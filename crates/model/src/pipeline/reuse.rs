@@ -60,6 +60,12 @@ pub struct Reused {
     pub artifacts: Option<Artifacts>,
 }
 
+impl std::fmt::Display for Reused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "as in run {}: the same inputs", self.run)
+    }
+}
+
 /// Looks in runs of the app, newest first, for the newest result of these inputs that is not older
 /// than that. What a run within reach did not leave does not count.
 pub fn find<'r>(

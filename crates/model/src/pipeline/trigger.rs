@@ -44,9 +44,13 @@ impl Follow {
     }
 
     /// Tells whether a push that changes these paths is delivered. When nobody knows what changed it
-    /// is.
+    /// is; so is one that changes nothing, where no change is asked for: whoever pushes it means it.
     pub fn touched_by(&self, changed: Option<&[String]>) -> bool {
-        changed.is_none_or(|changed| changed.iter().any(|path| self.concerns(path)))
+        let asks_for_none = self.directory.is_empty() && self.paths.is_empty();
+        changed.is_none_or(|changed| {
+            let concerns = changed.iter().any(|path| self.concerns(path));
+            concerns || (changed.is_empty() && asks_for_none)
+        })
     }
 
     /// Tells whether a change of this path is something to deliver.
@@ -140,6 +144,7 @@ mod tests {
             assert_eq!(shop.touched_by(Some(&changed)), delivered, "{changed:?}");
         }
         assert!(shop.touched_by(None));
+        assert!(Follow::default().touched_by(Some(&[])), "it is meant");
         let with_library = Follow {
             paths: texts(&["apps/shop/**", "lib/**"]),
             ..shop

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use towpath_model::pipeline::Run;
-use towpath_model::pipeline::run::{Gate, JobState, Outcome, State, Target, TargetState};
+use towpath_model::pipeline::run::{Gate, Job, JobState, Outcome, State, Target, TargetState};
 
 /// Whether a push still waits for its run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) fn news(before: Option<&Run>, now: &Run, at: Timestamp) -> Vec<String
     for (index, job) in now.jobs.iter().enumerate() {
         let was = before.and_then(|before| before.jobs.get(index));
         if was.is_none_or(|was| was.state != job.state)
-            && let Some(words) = of_job(&job.state)
+            && let Some(words) = of_job(job)
         {
             lines.push(format!("job {}: {words}", job.label()));
         }
@@ -41,11 +41,14 @@ pub(super) fn news(before: Option<&Run>, now: &Run, at: Timestamp) -> Vec<String
     lines
 }
 
-fn of_job(state: &JobState) -> Option<String> {
-    match state {
+fn of_job(job: &Job) -> Option<String> {
+    match &job.state {
         JobState::Waiting => None,
         JobState::Active => Some("runs".to_owned()),
-        JobState::Succeeded => Some("passed".to_owned()),
+        JobState::Succeeded => Some(match job.reused() {
+            Some(result) => format!("passed, {result}"),
+            None => "passed".to_owned(),
+        }),
         JobState::Failed { reason } => Some(failed(reason)),
         JobState::Skipped { reason } => Some(format!("skipped: {reason}")),
         JobState::Cancelled => Some("cancelled".to_owned()),
@@ -112,7 +115,7 @@ pub(super) fn verdict(run: &Run) -> Verdict {
 mod tests {
     use towpath_model::id::{Digest, ReleaseNumber, RunNumber};
     use towpath_model::pipeline::cache::Reach;
-    use towpath_model::pipeline::run::{Gates, Job};
+    use towpath_model::pipeline::run::Gates;
     use towpath_model::pipeline::{Push, Reference};
 
     use super::*;

@@ -5,6 +5,7 @@ use towpath_api as api;
 use towpath_control::{Awaited, RunLogLine};
 use towpath_model::pipeline::cache::{Cache, Given};
 use towpath_model::pipeline::junit::Tests;
+use towpath_model::pipeline::reuse::Reused;
 use towpath_model::pipeline::run::{Attempt, Gate, Job, JobState, Run, State, Target, TargetState};
 use towpath_model::pipeline::steps::{StepRecord, StepState};
 use towpath_model::pipeline::window::Opening;
@@ -56,7 +57,7 @@ fn job(run: &Run, job: &Job) -> api::RunJob {
         JobState::Waiting if run.awaits_turn(job) => (Part::Waiting, turn(job)),
         JobState::Waiting => (Part::Waiting, None),
         JobState::Active => (Part::Running, None),
-        JobState::Succeeded => (Part::Succeeded, None),
+        JobState::Succeeded => (Part::Succeeded, job.reused().map(Reused::to_string)),
         JobState::Failed { reason } => (Part::Failed, Some(reason.clone())),
         JobState::Skipped { reason } => (Part::Skipped, Some(reason.clone())),
         JobState::Cancelled => (Part::Cancelled, None),

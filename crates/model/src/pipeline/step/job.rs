@@ -96,7 +96,7 @@ fn begin(turn: &mut Turn<'_>, index: usize, job: &Job) {
         return;
     }
     if let Some(result) = job.reused() {
-        let reason = format!("as in run {}: its inputs are the same", result.run);
+        let reason = result.to_string();
         if let Some(job) = turn.run.jobs.get_mut(index) {
             job.state = JobState::Succeeded;
         }

@@ -28,9 +28,7 @@ pub(super) fn describe(run: &Run, now: Timestamp) -> String {
         text.push_str(&format!("  behind    {}\n", run.behind.join(", ")));
     }
     let jobs = run.jobs.iter().flat_map(|job| {
-        let reused = job.reused.as_ref();
-        let reused = reused.map(|result| format!("as in run {}: the same inputs", result.run));
-        let reason = job.reason.clone().or(reused).unwrap_or_default();
+        let reason = job.reason.clone().unwrap_or_default();
         let took = took(job.started_at, job.ended_at, now);
         let own = row("job", &job.label, job.state, took, reason);
         let steps = job.steps.iter().map(move |step| {
