@@ -6,12 +6,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::Mode;
 use rustix::process::{
     Gid, Resource, Rlimit, Signal, Uid, getppid, ioctl_tiocsctty, set_parent_process_death_signal,
     setpgid, setrlimit, setsid, umask,
 };
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 
 use super::handover;
 use super::launch::{Credentials, Program, Streams};
@@ -53,6 +57,9 @@ fn become_program() -> String {
     let input = handed.into_iter().next();
     if let Err(error) = set_up(&program, input.as_ref()) {
         return error;
+    }
+    if let Err(error) = heed_signals() {
+        return format!("cannot heed signals again: {error}");
     }
     // Set after the change of user, which clears it. If the supervisor died before it was set,
     // nobody is left to be told.
@@ -129,6 +136,18 @@ fn set_up(program: &Program, input: Option<&OwnedFd>) -> Result<(), String> {
             describe(&error)
         )
     })
+}
+
+/// Has signals do again what they do by default which whoever started the control plane ignores, as shells
+/// do for what they run in the background: a program would inherit that, and no Ctrl-C and no
+/// `stop_signal` would reach it. What is caught is at its default once the program takes over
+/// (execve(2)); nothing of it is heard here.
+fn heed_signals() -> io::Result<()> {
+    let heard = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGQUIT] {
+        signal_hook::flag::register(signal, Arc::clone(&heard))?;
+    }
+    Ok(())
 }
 
 fn join(cgroup: &Path) -> io::Result<()> {

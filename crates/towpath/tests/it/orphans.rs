@@ -64,6 +64,37 @@ async fn up(site: &Site) {
     }
 }
 
+#[tokio::test]
+async fn programs_heed_signals_that_whoever_started_the_control_plane_ignores() {
+    let site = Site::new();
+    let compose = "services: { web: { image: none, stop_signal: SIGINT } }\n";
+    site.write("compose.yaml", compose);
+    let root = site.root().to_str().unwrap().to_owned();
+    let command = format!("grep SigIgn /proc/self/status > {root}/ignored; exec sleep 1000000");
+    site.write(
+        "towpath.yaml",
+        &format!(
+            "app: orphans\nservices:\n  web:\n    process: {{ command: \"{command}\" }}\n    \
+             health: {{ none: true }}\n"
+        ),
+    );
+    // It starts the control plane, which inherits what it ignores.
+    site.run_in_background(&["up", "--env", "dev"])
+        .await
+        .exited(0);
+    let text = std::fs::read_to_string(site.root().join("ignored")).unwrap();
+    let mask = text.trim_start_matches("SigIgn:").trim();
+    let mask = u64::from_str_radix(mask, 16).unwrap();
+    for signal in [1, 2, 3] {
+        assert_eq!(
+            mask >> (signal - 1) & 1,
+            0,
+            "signal {signal} is ignored: {text}"
+        );
+    }
+    site.run(&["stop", "--all"]).await.exited(0);
+}
+
 /// Refuses processes that are left now: the command that ends them has returned.
 fn assert_nothing_left(site: &Site) {
     let left: Vec<String> = site

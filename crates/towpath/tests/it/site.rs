@@ -392,10 +392,23 @@ impl Site {
         }
     }
 
+    /// Runs a command to its end as scripts start what they leave in the background: it ignores signals.
+    pub(crate) async fn run_in_background(&self, arguments: &[&str]) -> Answer {
+        let mut command = Command::new("sh");
+        let line = format!("trap '' HUP INT QUIT; exec '{PROGRAM}' \"$@\"");
+        command.args(["-c", &line, "sh"]).args(arguments);
+        self.finish(self.surround(command), arguments, &[]).await
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
+        command.args(arguments);
+        self.surround(command)
+    }
+
+    /// Gives a command the surroundings that all have.
+    fn surround(&self, mut command: Command) -> Command {
         command
-            .args(arguments)
             .current_dir(self.root.join("app"))
             .env("TOWPATH_HOME", self.home())
             .env_remove("TOWPATH_SERVER");
