@@ -53,7 +53,12 @@ impl Task {
         };
         let key = (job.number, attempt);
         let Some(looker) = self.lookers.get_mut(&key) else {
-            let leave = self.leave_cache(&job, one).await?;
+            // A cache holds no verdict up.
+            let leave = self.leave_cache(&job, one).await.unwrap_or_else(|error| {
+                let error = describe(&error);
+                tracing::warn!(run = %self.id, error, "a job leaves no cache");
+                None
+            });
             let look = Look {
                 leave,
                 shared: Arc::clone(&self.shared),

@@ -58,17 +58,28 @@ impl Site {
     }
 
     pub(crate) async fn push(&self, commit: &str, file: &str) -> Result<Option<RunNumber>, Error> {
+        let main = Reference::Branch("main".to_owned());
+        self.push_to(main, file, (commit, commit)).await
+    }
+
+    /// Has a commit come to a reference, whose tree has this version.
+    async fn push_to(
+        &self,
+        reference: Reference,
+        file: &str,
+        (commit, version): (&str, &str),
+    ) -> Result<Option<RunNumber>, Error> {
         let files = [
             ("towpath.yaml", file),
             ("compose.yaml", COMPOSE),
-            ("version", commit),
+            ("version", version),
         ];
         let source = self.store(&files).await;
         let push = Push {
             app: "shop".parse().unwrap(),
             source,
             commit: commit.to_owned(),
-            reference: Reference::Branch("main".to_owned()),
+            reference,
             changed: None,
             author: "ada".to_owned(),
             message: String::new(),

@@ -34,26 +34,11 @@ fn own() -> towpath_model::id::ServiceName {
 }
 
 impl Site {
-    /// Has a commit come to a reference, and waits for the end of its run.
-    async fn settled(&self, number: u32, file: &str, (commit, to): (&str, Reference)) -> Run {
-        let files = [
-            ("towpath.yaml", file),
-            ("compose.yaml", COMPOSE),
-            ("version", commit),
-        ];
-        let source = self.store(&files).await;
-        let push = Push {
-            app: "shop".parse().unwrap(),
-            source,
-            commit: number.to_string(),
-            reference: to,
-            changed: None,
-            author: "ada".to_owned(),
-            message: String::new(),
-            actor: "ada".to_owned(),
-        };
-        let begun = self.platform.submit(push).await.unwrap();
-        assert_eq!(begun, Some(RunNumber(number)));
+    /// Has a tree of this version come to a reference, and waits for the end of its run.
+    async fn settled(&self, number: u32, file: &str, (version, to): (&str, Reference)) -> Run {
+        let commit = number.to_string();
+        let begun = self.push_to(to, file, (&commit, version)).await;
+        assert_eq!(begun.unwrap(), Some(RunNumber(number)));
         self.run_until(number, "settled", Run::is_settled).await
     }
 
