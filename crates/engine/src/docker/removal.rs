@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Duration;
 
 use bollard::Docker;
+use bollard::errors::Error;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptions,
@@ -17,6 +19,10 @@ use super::shared::{Release, Shared, failed};
 use super::state::Stage;
 use super::{logs, names, start};
 use crate::{secret_place, workspace};
+
+/// How often, and how long after one another, a network is asked to go whose containers are gone.
+const LETTING_GO_TRIES: u32 = 20;
+const LETTING_GO: Duration = Duration::from_millis(100);
 
 /// Removes an instance that ended. The end of its log stays for a while.
 pub(super) async fn instance(shared: &Shared, id: &InstanceId) -> Result<(), PortError> {
@@ -60,6 +66,19 @@ async fn remove_container(
         .remove_container(&container, Some(options.build()))
         .await;
     gone(removed.map_err(|error| shared.client.trouble(&error)))
+}
+
+/// Tells whether a network is not removed because a container is in it. One that was removed just now may
+/// still be, while Docker is busy.
+fn is_still_used(error: &Error) -> bool {
+    let Error::DockerResponseServerError {
+        status_code: 403,
+        message,
+    } = error
+    else {
+        return false;
+    };
+    message.contains("active endpoints")
 }
 
 /// What is not there is removed.
@@ -285,8 +304,16 @@ async fn sweep(
         .build();
     let networks = docker.list_networks(Some(options)).await.map_err(trouble)?;
     for network in networks {
-        let removed = docker.remove_network(&network.id.unwrap_or_default()).await;
-        gone(removed.map_err(trouble))?;
+        let id = network.id.unwrap_or_default();
+        let mut tries = 0;
+        while let Err(error) = docker.remove_network(&id).await {
+            tries += 1;
+            if !is_still_used(&error) || tries > LETTING_GO_TRIES {
+                gone(Err(trouble(error)))?;
+                break;
+            }
+            tokio::time::sleep(LETTING_GO).await;
+        }
     }
     if volumes == Volumes::Delete {
         let options = ListVolumesOptionsBuilder::default()
