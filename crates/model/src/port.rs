@@ -433,14 +433,9 @@ impl DataDirectory {
         self.0.join("runs").join(app.as_str())
     }
 
-    /// Returns where the caches of all apps' jobs are kept.
-    pub fn all_caches(&self) -> PathBuf {
-        self.0.join("caches")
-    }
-
     /// Returns where the caches of an app's jobs are kept.
     pub fn caches(&self, app: &AppName) -> PathBuf {
-        self.all_caches().join(app.as_str())
+        self.0.join("caches").join(app.as_str())
     }
 
     /// Returns where an engine keeps what it has of an environment.

@@ -120,10 +120,8 @@ impl Platform {
 
     /// Returns what may be told of the repository of an app.
     pub async fn repository(&self, app: &AppName) -> Result<RepositoryInfo, Error> {
+        self.expect_app(app).await?;
         let store = &self.shared.ports.store;
-        if store.app(app).await?.is_none() {
-            return Err(Error::NotFound(format!("app `{app}`")));
-        }
         let credential = store.repository_secret(app, RepositorySecret::Credential);
         let status = store.repository_secret(app, RepositorySecret::Status);
         let authorities = store.repository_secret(app, RepositorySecret::Authorities);
